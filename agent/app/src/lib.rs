@@ -1,0 +1,1 @@
+//! The Shoal agent as a library.

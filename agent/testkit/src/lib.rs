@@ -1,0 +1,1 @@
+//! Cluster harness, simulated network and disks, checkers.

@@ -1,0 +1,11 @@
+//! What every Shoal crate speaks: the ids of agents, pools, files, stripes and shards, and the requests agents send
+//! each other.
+//!
+//! Pure: this crate knows no clock, no socket, no file and no randomness. Ids that must be unique are made by the
+//! caller and handed in.
+
+mod ids;
+
+pub use ids::{
+    AgentId, CommandId, ContentId, IdParseError, InodeId, PoolId, ShardHash, ShardKey, StripeId, VolumeId,
+};

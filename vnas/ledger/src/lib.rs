@@ -1,0 +1,34 @@
+//! The pool's one consistent truth: members, the namespace, stripes and where their shards are, locks, users.
+//!
+//! Pure: a state machine over an ordered key-value trait ([`KvWrite`]). [`apply`] takes a batch of commands that
+//! consensus has ordered and the time its leader stamped on it, and changes the state; [`query`] reads it. It knows no
+//! clock, no disk, no network, and draws no random number, so every copy that applies the same batches is the same
+//! to the byte.
+
+mod apply;
+mod client;
+mod command;
+mod kv;
+mod model;
+pub mod query;
+mod tables;
+
+pub use apply::apply;
+pub use client::{LedgerClient, SubmitError};
+pub use command::{
+    Batch, ChunkRef, Command, Expect, FileContent, Guard, LockRequest, NewStripe, Outcome, PropertyPatch, Rejection,
+    Submission,
+};
+pub use kv::{KvError, KvRead, KvWrite, MemoryKv};
+pub use model::{
+    AgentRecord, AgentRoles, AgentState, GarbageStripe, JoinRequest, Lock, LockScope, Node, NodeContent, NodeKind,
+    NodePath, NodePathError, PoolRecord, Property, PropertyName, ShardPlace, StripeRecord, TicketRecord, UserRecord,
+    UserRole, VolumePolicy, VolumeRecord,
+};
+
+/// Bytes of a file kept in the ledger itself instead of in shards, at most.
+pub const INLINE_LIMIT_BYTES: usize = 2 * 1024;
+/// Bytes of a file in one chunk, and so in one stripe.
+pub const CHUNK_BYTES: u32 = 4 * 1024 * 1024;
+/// Version of everything this crate stores. A newer one is refused, an older one migrated.
+pub const FORMAT_VERSION: u32 = 1;

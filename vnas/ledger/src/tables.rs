@@ -1,0 +1,1 @@
+//! The tables: key layouts and row codecs.
