@@ -154,7 +154,7 @@ hex_id!(
     ContentId, 32, "a content id (64 hexadecimal digits)"
 );
 hex_id!(
-    /// The first 16 bytes of the BLAKE3 hash of a whole shard.
+    /// The hash of a whole shard, made of the hashes of its blocks ([`crate::shard_hash`]).
     ShardHash, 16, "a shard hash (32 hexadecimal digits)"
 );
 hex_id!(

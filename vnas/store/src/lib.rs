@@ -10,8 +10,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{ShardHash, ShardKey};
 
-/// Bytes of a block that has a hash of its own: the unit of verified reading.
-pub const BLOCK_BYTES: u32 = 64 * 1024;
 /// Bytes of one shard, at most: a whole chunk of 4 MiB kept as a copy, its encryption frames, and headroom.
 pub const SHARD_LIMIT_BYTES: u32 = 5 * 1024 * 1024;
 
