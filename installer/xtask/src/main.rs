@@ -1,1 +1,28 @@
-fn main(){}
+//! Development tasks, run as `cargo xtask TASK`.
+
+mod purity;
+mod steps;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of Shoal.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks everything CI checks, and writes nothing outside `target/`: format, lints, layering, licences,
+    /// tests, docs.
+    Verify(verify::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Verify(options) => verify::run(&options),
+    }
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask verify`: what CI runs.
+
+use anyhow::{Result, bail};
+
+use crate::purity;
+use crate::steps::{cargo, installed, step};
+
+/// What to leave out.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the tests (only format, lints, layering, licences, docs).
+    #[arg(long)]
+    no_tests: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    println!("== layering");
+    purity::check()?;
+    step("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    licences()?;
+    step("docs", cargo().args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    if !options.no_tests {
+        step("tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    }
+    println!("verify: everything passed");
+    Ok(())
+}
+
+/// Licences, sources, bans and, where the advisory database can be fetched, known vulnerabilities.
+fn licences() -> Result<()> {
+    if !installed("cargo-deny") {
+        bail!("cargo-deny is not installed; get it with `cargo install --locked cargo-deny`");
+    }
+    step("licences, sources, bans", cargo().args(["deny", "--locked", "check", "licenses", "sources", "bans"]))?;
+    let fetched = cargo().args(["deny", "fetch", "db"]).output().is_ok_and(|output| output.status.success());
+    if fetched {
+        return step("advisories", cargo().args(["deny", "--locked", "check", "advisories"]));
+    }
+    println!("== advisories: NOT CHECKED, the advisory database cannot be fetched from here");
+    Ok(())
+}
