@@ -1,5 +1,7 @@
 //! Development tasks, run as `cargo xtask TASK`.
 
+mod accept;
+mod bench;
 mod purity;
 mod steps;
 mod verify;
@@ -19,10 +21,17 @@ enum Task {
     /// Checks everything CI checks, and writes nothing outside `target/`: format, lints, layering, licences,
     /// tests, docs.
     Verify(verify::Options),
+    /// Runs the acceptance checks, real WebDAV clients, against a real pool of six agents.
+    Accept(accept::Options),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Verify(options) => verify::run(&options),
+        Task::Accept(options) => accept::run(&options),
+        Task::Bench(bench) => bench::run(&bench),
     }
 }

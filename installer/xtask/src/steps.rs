@@ -35,3 +35,10 @@ pub(crate) fn step(name: &str, command: &mut Command) -> Result<()> {
 pub(crate) fn installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(program).is_file()))
 }
+
+/// The `shoal` binary users run, built now.
+pub(crate) fn release_binary() -> Result<PathBuf> {
+    step("build", cargo().args(["build", "--release", "--locked", "--package", "shoal", "--bin", "shoal"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
+    Ok(target.join("release/shoal"))
+}

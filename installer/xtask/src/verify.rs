@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::purity;
 use crate::steps::{cargo, installed, step};
+use crate::{accept, purity};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Leave out the tests (only format, lints, layering, licences, docs).
     #[arg(long)]
     no_tests: bool,
+    /// Run the acceptance checks too; fails if their scripts are not here.
+    #[arg(long)]
+    accept: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -19,9 +22,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     purity::check()?;
     step("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     licences()?;
-    step("docs", cargo().args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    step(
+        "docs",
+        cargo().args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
     if !options.no_tests {
         step("tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    }
+    if options.accept {
+        accept::run(&accept::Options::default())?;
     }
     println!("verify: everything passed");
     Ok(())
