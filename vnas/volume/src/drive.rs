@@ -6,62 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
-use shoal_ledger::{
-    Guard, KvError, LedgerClient, Lock, LockRequest, Node, NodePath, Property, PropertyPatch, Rejection, VolumeRecord,
-};
+use shoal_ledger::{Guard, LedgerClient, Lock, LockRequest, Node, NodePath, Property, PropertyPatch, VolumeRecord};
 
-use crate::{PeerError, ShardPeers};
-
-/// Why the drive did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum DriveError {
-    /// The ledger refused it.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// Too few agents are up to agree on changes; reading goes on.
-    #[error("changes are not possible now: {0}")]
-    NoQuorum(String),
-    /// The bytes cannot be had from the agents that are up.
-    #[error("this part of the file cannot be read now: {0}")]
-    Unavailable(String),
-    /// The bytes are lost or damaged beyond what parity can mend.
-    #[error("the file is damaged: {0}")]
-    Damaged(String),
-    /// No room in the pool.
-    #[error("the pool is full")]
-    Full,
-    /// The writer gave fewer or more bytes than announced.
-    #[error("{received_bytes} bytes arrived instead of {announced_bytes}")]
-    Incomplete {
-        /// Announced.
-        announced_bytes: u64,
-        /// Arrived.
-        received_bytes: u64,
-    },
-    /// The local copy of the ledger failed.
-    #[error(transparent)]
-    Kv(#[from] KvError),
-    /// An agent failed in a way that no other could make up for.
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-}
-
-/// How a drive behaves.
-#[derive(Clone)]
-pub struct DriveConfig {
-    /// This agent.
-    pub agent: dci_proto::AgentId,
-    /// A number that differs at every start of the agent; marks its uploads.
-    pub run: u64,
-    /// The pool's data key, epoch 1. Never logged.
-    pub pool_key: [u8; 32],
-    /// Bytes of memory for what was read lately, at most.
-    pub cache_bytes: u64,
-    /// Chunks of one upload in the works at a time.
-    pub chunks_in_flight: usize,
-    /// Chunks in the works of all uploads and downloads together: bounds memory.
-    pub chunks_in_flight_total: usize,
-}
+use crate::{DriveConfig, DriveError, ShardPeers};
 
 /// What can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

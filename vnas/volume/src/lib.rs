@@ -7,8 +7,12 @@
 //! It reaches other agents only through [`ShardPeers`] and the ledger only through
 //! [`shoal_ledger::LedgerClient`]; it knows no socket and no path on a disk.
 
+mod config;
 mod drive;
+mod error;
 mod ports;
 
-pub use drive::{ByteStream, Drive, DriveConfig, DriveError, FileReader, FileWriter, NewFile, Space};
+pub use config::DriveConfig;
+pub use drive::{ByteStream, Drive, FileReader, FileWriter, NewFile, Space};
+pub use error::DriveError;
 pub use ports::{PeerError, ShardPeers, Urgency};
