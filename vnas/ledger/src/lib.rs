@@ -9,6 +9,7 @@ mod apply;
 mod client;
 mod command;
 mod kv;
+mod local;
 mod model;
 pub mod query;
 mod tables;
@@ -20,6 +21,7 @@ pub use command::{
     Submission,
 };
 pub use kv::{KvError, KvRead, KvWrite, MemoryKv};
+pub use local::LocalLedger;
 pub use model::{
     AgentRecord, AgentRoles, AgentState, GarbageStripe, JoinRequest, Lock, LockScope, Node, NodeContent, NodeKind,
     NodePath, NodePathError, PoolRecord, Property, PropertyName, ShardPlace, StripeRecord, TicketRecord, UserRecord,
