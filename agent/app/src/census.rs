@@ -1,0 +1,213 @@
+//! How many stripes stand how safely, counted so that 1 million of them cost no memory and agents coming and going
+//! cost no recount.
+//!
+//! Stripes that lie on the same agents stand or fall together, so the census keeps one tally for each such pattern.
+//! Reachability is applied to the patterns when somebody asks.
+
+use std::collections::BTreeMap;
+
+use dci_proto::AgentId;
+use shoal_ledger::{KvError, KvRead, StripeRecord, query};
+
+/// Patterns kept apart, at most (about 10 MiB). Stripes beyond are judged once, by who could be reached at the count.
+const PATTERNS_LIMIT: usize = 100_000;
+
+/// Stripes by how safe they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct StripeCounts {
+    /// All.
+    pub total: u64,
+    /// Every shard is on an agent that answers.
+    pub healthy: u64,
+    /// Shards are missing, and at least one more can be spared.
+    pub degraded: u64,
+    /// Shards are missing, and the loss of one more loses the stripe.
+    pub endangered: u64,
+    /// Fewer shards than needed are on agents that answer. They may come back.
+    pub lost: u64,
+}
+
+/// What the agents that answer make of a census.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CensusVerdict {
+    /// Stripes by how safe they are.
+    pub counts: StripeCounts,
+    /// The least number of further losses that all readable stripes survive; `None` without stripes.
+    pub least_margin: Option<u8>,
+    /// Bytes of shards that are missing.
+    pub missing_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Pattern {
+    k: u8,
+    width: u8,
+    holders: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    stripes: u64,
+    shard_bytes: u64,
+}
+
+/// Stripes by the agents they lie on, at one position of the ledger.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    agents: Vec<AgentId>,
+    numbers: BTreeMap<AgentId, u16>,
+    patterns: BTreeMap<Pattern, Tally>,
+    beyond: CensusVerdict,
+}
+
+impl Census {
+    /// Counts all stripes of a view. `reachable` judges those beyond the patterns kept apart.
+    ///
+    /// # Errors
+    /// If the local copy of the ledger cannot be read.
+    pub fn take(view: &dyn KvRead, reachable: &dyn Fn(AgentId) -> bool) -> Result<Self, KvError> {
+        let mut census = Self::default();
+        query::stripes(view, None, &mut |_, record| {
+            census.add(&record, reachable);
+            true
+        })?;
+        Ok(census)
+    }
+
+    /// Counts one stripe.
+    pub fn add(&mut self, record: &StripeRecord, reachable: &dyn Fn(AgentId) -> bool) {
+        let mut holders: Vec<u16> =
+            record.shards.iter().filter_map(|place| place.agent).map(|agent| self.number(agent)).collect();
+        holders.sort_unstable();
+        let width = u8::try_from(record.shards.len()).unwrap_or(u8::MAX);
+        let pattern = Pattern { k: record.k, width, holders };
+        if self.patterns.len() < PATTERNS_LIMIT || self.patterns.contains_key(&pattern) {
+            let tally = self.patterns.entry(pattern).or_default();
+            tally.stripes += 1;
+            tally.shard_bytes += u64::from(record.shard_bytes);
+        } else {
+            let tally = Tally { stripes: 1, shard_bytes: u64::from(record.shard_bytes) };
+            judge(&mut self.beyond, &pattern, tally, &self.agents, reachable);
+        }
+    }
+
+    /// Whether it has to be taken anew when other agents answer than before.
+    #[must_use]
+    pub fn depends_on_reachability(&self) -> bool {
+        self.beyond.counts.total > 0
+    }
+
+    /// What the agents that answer now make of it.
+    #[must_use]
+    pub fn judge(&self, reachable: &dyn Fn(AgentId) -> bool) -> CensusVerdict {
+        let mut verdict = self.beyond;
+        for (pattern, tally) in &self.patterns {
+            judge(&mut verdict, pattern, *tally, &self.agents, reachable);
+        }
+        verdict
+    }
+
+    /// Stripes that lie on an agent, with the bytes of its shards.
+    #[must_use]
+    pub fn on(&self, agent: AgentId) -> (u64, u64) {
+        let Some(number) = self.numbers.get(&agent) else { return (0, 0) };
+        let holds = self.patterns.iter().filter(|(pattern, _)| pattern.holders.binary_search(number).is_ok());
+        holds.fold((0, 0), |(stripes, bytes), (_, tally)| (stripes + tally.stripes, bytes + tally.shard_bytes))
+    }
+
+    fn number(&mut self, agent: AgentId) -> u16 {
+        if let Some(number) = self.numbers.get(&agent) {
+            return *number;
+        }
+        // More than 65,535 holders share the last number: far beyond what one ledger is built for.
+        let number = u16::try_from(self.agents.len()).unwrap_or(u16::MAX);
+        self.agents.push(agent);
+        self.numbers.insert(agent, number);
+        number
+    }
+}
+
+fn judge(
+    verdict: &mut CensusVerdict,
+    pattern: &Pattern,
+    tally: Tally,
+    agents: &[AgentId],
+    reachable: &dyn Fn(AgentId) -> bool,
+) {
+    let answers = |number: &&u16| agents.get(usize::from(**number)).is_some_and(|agent| reachable(*agent));
+    let present = u8::try_from(pattern.holders.iter().filter(answers).count()).unwrap_or(u8::MAX);
+    let missing = pattern.width.saturating_sub(present);
+    let counts = &mut verdict.counts;
+    counts.total += tally.stripes;
+    verdict.missing_bytes += u64::from(missing) * tally.shard_bytes;
+    let Some(margin) = present.checked_sub(pattern.k) else {
+        counts.lost += tally.stripes;
+        return;
+    };
+    verdict.least_margin = Some(verdict.least_margin.map_or(margin, |least| least.min(margin)));
+    match (missing, margin) {
+        (0, _) => counts.healthy += tally.stripes,
+        (_, 0) => counts.endangered += tally.stripes,
+        _ => counts.degraded += tally.stripes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dci_proto::{ContentId, ShardHash};
+    use shoal_ledger::ShardPlace;
+
+    use super::*;
+
+    fn agent(number: u8) -> AgentId {
+        AgentId([number; 32])
+    }
+
+    fn stripe(k: u8, holders: &[Option<u8>]) -> StripeRecord {
+        let shards = holders
+            .iter()
+            .map(|holder| ShardPlace { agent: holder.map(agent), hash: ShardHash::default() })
+            .collect::<Vec<_>>();
+        StripeRecord {
+            content: ContentId::default(),
+            codec: 1,
+            k,
+            m: holders.len() as u8 - k,
+            plain_bytes: 100,
+            stored_bytes: 100,
+            shard_bytes: 10,
+            compression: 0,
+            key_epoch: 1,
+            shards,
+        }
+    }
+
+    #[test]
+    fn stripes_are_judged_by_who_answers_now_without_a_recount() {
+        let mut census = Census::default();
+        let everyone = |_| true;
+        for _ in 0..3 {
+            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &everyone);
+        }
+        census.add(&stripe(1, &[Some(1), Some(2), None]), &everyone);
+        let verdict = census.judge(&everyone);
+        assert_eq!(verdict.counts, StripeCounts { total: 4, healthy: 3, degraded: 1, ..StripeCounts::default() });
+        assert_eq!((verdict.least_margin, verdict.missing_bytes), (Some(1), 10));
+
+        let without_two = census.judge(&|id| id != agent(1) && id != agent(3));
+        assert_eq!(without_two.counts, StripeCounts { total: 4, endangered: 4, ..StripeCounts::default() });
+        assert_eq!(without_two.least_margin, Some(0));
+
+        let without_three = census.judge(&|id| id == agent(2));
+        assert_eq!(without_three.counts, StripeCounts { total: 4, endangered: 1, lost: 3, ..StripeCounts::default() });
+        assert_eq!(census.on(agent(3)), (3, 30));
+    }
+
+    #[test]
+    fn a_stripe_that_never_had_parity_is_healthy_with_no_margin() {
+        let mut census = Census::default();
+        census.add(&stripe(1, &[Some(1)]), &|_| true);
+        let verdict = census.judge(&|_| true);
+        assert_eq!((verdict.counts.healthy, verdict.least_margin), (1, Some(0)));
+    }
+}
