@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -276,13 +277,18 @@ fn printed(directory: &Path) -> String {
     tail.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// A port from which on `count` consecutive ports are free on loopback now.
+/// A port from which on `count` consecutive ports are free on loopback now. Asked again, it gives others.
 ///
 /// # Errors
 /// If none is found.
 pub fn free_port_base(count: u16) -> Result<u16> {
-    let salt = (std::process::id() % 200) as u16 * 100;
-    for start in (20_000 + salt..60_000).step_by(usize::from(count)) {
+    const FIRST: u32 = 20_000;
+    const RANGE: u32 = 12_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let salt = std::process::id().wrapping_mul(100);
+    for _ in 0..RANGE / u32::from(count.max(1)) {
+        let offset = salt.wrapping_add(ASKED.fetch_add(u32::from(count), Ordering::Relaxed)) % RANGE;
+        let start = u16::try_from(FIRST + offset).unwrap_or(u16::MAX);
         let all_free = (start..start.saturating_add(count)).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         if all_free {
             return Ok(start);

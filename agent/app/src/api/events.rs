@@ -1,0 +1,67 @@
+//! The event stream that keeps pages fresh (server-sent events): the status as drawn for the page, whenever it
+//! differs from what was sent last.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+
+use super::Api;
+use super::caller::Caller;
+use super::failure::Failure;
+use crate::page;
+
+/// How often the status is looked at while someone watches.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Streams at a time, at most.
+const STREAMS_LIMIT: usize = 64;
+
+static STREAMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a stream while it lives.
+struct Slot;
+
+impl Slot {
+    fn take() -> Option<Self> {
+        let take = |count: usize| (count < STREAMS_LIMIT).then_some(count + 1);
+        STREAMS.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        STREAMS.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    _caller: Caller,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many pages watch this agent"))?;
+    let stopping = api.agent.shutdown_token();
+    let state = (api, slot, String::new(), true);
+    let stream = futures::stream::unfold(state, move |(api, slot, mut sent, first)| {
+        let stopping = stopping.clone();
+        async move {
+            let mut wait = if first { Duration::ZERO } else { LOOK_EVERY };
+            loop {
+                if stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    return None;
+                }
+                wait = LOOK_EVERY;
+                let Ok(report) = api.agent.status().await else { continue };
+                let drawn = page::live(&report).into_string();
+                if drawn != sent {
+                    sent.clone_from(&drawn);
+                    return Some((Ok(Event::default().event("status").data(drawn)), (api, slot, sent, false)));
+                }
+            }
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}

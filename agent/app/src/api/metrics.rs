@@ -1,0 +1,97 @@
+//! `/metrics` for Prometheus: gauges read when asked for, nothing counted twice.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::caller::Caller;
+use super::failure::Failure;
+use crate::context::AgentContext;
+
+pub(super) async fn scrape(State(api): State<Arc<Api>>, _caller: Caller) -> Result<Response, Failure> {
+    let text = exposition(&api.agent).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// One metric in the text format of Prometheus (version 0.0.4).
+struct Page(String);
+
+impl Page {
+    fn metric(&mut self, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP shoal_{name} {help}\n# TYPE shoal_{name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(self.0, "shoal_{name}{labels} {value}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.metric(name, "gauge", help, &[(String::new(), value)]);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "counter", help, &[(String::new(), value as f64)]);
+    }
+}
+
+/// A label whose value may hold anything.
+fn label(name: &str, value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{{{name}=\"{escaped}\"}}")
+}
+
+async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
+    let report = agent.status().await?;
+    let mut page = Page(String::new());
+    let flag = |value: bool| f64::from(u8::from(value));
+    page.gauge("survives", "Agents that may be lost without losing data.", f64::from(report.survives));
+    page.gauge("survives_writing", "Agents that may be lost before changes stop.", f64::from(report.survives_writing));
+    page.gauge("quorum", "Whether changes can be agreed on.", flag(report.quorum));
+    let stripes = &report.stripes;
+    let by_health = [
+        ("healthy", stripes.healthy),
+        ("degraded", stripes.degraded),
+        ("endangered", stripes.endangered),
+        ("lost", stripes.lost),
+    ];
+    let samples: Vec<_> = by_health.iter().map(|(name, count)| (label("health", name), *count as f64)).collect();
+    page.metric("stripes", "gauge", "Stripes by health.", &samples);
+    page.gauge("repair_queued_bytes", "Bytes of shards that wait to be rebuilt.", report.repair.queued_bytes as f64);
+    let up: Vec<_> =
+        report.nodes.iter().map(|node| (label("agent", &node.name), flag(node.state.answers()))).collect();
+    page.metric("agent_up", "gauge", "Whether an agent answers.", &up);
+    let used: Vec<_> = report.nodes.iter().map(|node| (label("agent", &node.name), node.used_bytes as f64)).collect();
+    page.metric("agent_used_bytes", "gauge", "Bytes an agent's shards use.", &used);
+    let capacity: Vec<_> =
+        report.nodes.iter().map(|node| (label("agent", &node.name), node.capacity_bytes as f64)).collect();
+    page.metric("agent_capacity_bytes", "gauge", "Bytes an agent gives.", &capacity);
+    let space = agent.store.space();
+    page.gauge("store_shards", "Shards this agent holds.", space.shards as f64);
+    page.gauge("store_free_bytes", "Bytes this agent still takes.", space.free_bytes as f64);
+    if let Some(drive) = &agent.drive {
+        drive_metrics(&mut page, drive);
+    }
+    Ok(page.0)
+}
+
+fn drive_metrics(page: &mut Page, drive: &shoal_volume::Drive) {
+    let stats = drive.stats();
+    page.counter("drive_read_bytes_total", "Bytes of files read here.", stats.read_bytes);
+    page.counter("drive_written_bytes_total", "Bytes of files written here.", stats.written_bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Page, label};
+
+    #[test]
+    fn the_text_is_what_prometheus_reads() {
+        let mut page = Page(String::new());
+        page.metric("x", "gauge", "Why.", &[(label("agent", "a\"b\\c\n"), 1.5)]);
+        assert_eq!(page.0, "# HELP shoal_x Why.\n# TYPE shoal_x gauge\nshoal_x{agent=\"a\\\"b\\\\c\\n\"} 1.5\n");
+    }
+}

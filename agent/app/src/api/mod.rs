@@ -1,0 +1,97 @@
+//! The agent's HTTP API and its page, on a port of their own: another origin than the drive's, so that a stored web page
+//! can never act here.
+//!
+//! The CLI, the page and scripts call the same calls with the same rights. Everything but `/healthz`, the sign-in page
+//! and its assets wants to know who asks ([`caller`]).
+
+mod caller;
+mod events;
+mod failure;
+mod handlers;
+mod metrics;
+mod pages;
+mod serve;
+mod session;
+pub mod types;
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware;
+use axum::routing::{get, post, put};
+
+pub use serve::serve;
+
+use crate::context::AgentContext;
+use session::Sessions;
+
+/// Bytes of a request's body, at most.
+const BODY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// What every call can reach.
+pub struct Api {
+    agent: Arc<AgentContext>,
+    sessions: Mutex<Sessions>,
+    started: Instant,
+}
+
+impl Api {
+    /// The API of a running agent.
+    #[must_use]
+    pub fn new(agent: Arc<AgentContext>) -> Arc<Self> {
+        Arc::new(Self { agent, sessions: Mutex::default(), started: Instant::now() })
+    }
+}
+
+/// All calls.
+pub fn router(api: Arc<Api>) -> Router {
+    let v1 = Router::new()
+        .route("/self", get(handlers::about))
+        .route("/status", get(handlers::status))
+        .route("/events", get(events::events))
+        .route("/nodes", get(handlers::nodes))
+        .route("/nodes/{node}", post(handlers::node))
+        .route("/invite", post(handlers::invite))
+        .route("/discovered", get(handlers::discovered))
+        .route("/policy", get(handlers::policy).put(handlers::set_policy))
+        .route("/volumes", get(handlers::volumes).post(handlers::create_volume))
+        .route("/volumes/{name}", axum::routing::patch(handlers::change_volume).delete(handlers::remove_volume))
+        .route("/users", get(handlers::users))
+        .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/metrics", get(metrics::scrape))
+        .route("/healthz", get(handlers::health))
+        .route("/", get(pages::status))
+        .route("/sign-in", get(pages::sign_in_form).post(pages::sign_in))
+        .route("/sign-out", post(pages::sign_out))
+        .route("/assets/style.css", get(pages::style))
+        .route("/assets/live.js", get(pages::script))
+        .fallback(failure::not_found)
+        .method_not_allowed_fallback(failure::wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(middleware::map_response(harden))
+        .with_state(api)
+}
+
+/// Headers every answer carries: nothing is framed, sniffed, cached or loaded from elsewhere.
+async fn harden(mut response: axum::response::Response) -> axum::response::Response {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; form-action 'self'; \
+             frame-ancestors 'none'; base-uri 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

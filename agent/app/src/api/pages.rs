@@ -1,0 +1,109 @@
+//! The page's calls: sign in, sign out, the page, its assets.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Form, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::Markup;
+use serde::Deserialize;
+
+use super::Api;
+use super::caller::{COOKIE, Caller, cookie, same_origin};
+use super::failure::Failure;
+use super::serve::Remote;
+use crate::page::{self, PageInput, System};
+
+/// What the sign-in form sends.
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    user: String,
+    password: String,
+}
+
+pub(super) async fn status(
+    State(api): State<Arc<Api>>,
+    caller: Result<Caller, Failure>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+    let report = api.agent.status().await?;
+    let pool = api.agent.pool()?;
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let drive = drive_url(&api, text(header::HOST));
+    let input = PageInput {
+        pool: &pool.name,
+        user: &caller.user,
+        drive: drive.as_deref(),
+        system: System::of_user_agent(text(header::USER_AGENT)),
+        report: &report,
+    };
+    Ok(page::status(&input).into_response())
+}
+
+/// The drive as the visitor reaches it: on the host they came to, if the drive listens there, else where it listens.
+fn drive_url(api: &Api, host: &str) -> Option<String> {
+    let dav = api.agent.dav_address?;
+    let volume = api.agent.drive.as_ref()?.volumes().ok()?.into_iter().next()?.name;
+    let scheme = if dav.ip().is_loopback() { "http" } else { "https" };
+    let visited = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let address = if dav.ip().is_unspecified() && !visited.is_empty() {
+        format!("{visited}:{}", dav.port())
+    } else {
+        dav.to_string()
+    };
+    Some(format!("{scheme}://{address}/{volume}/"))
+}
+
+pub(super) async fn sign_in_form() -> Markup {
+    page::sign_in(None)
+}
+
+pub(super) async fn sign_in(
+    State(api): State<Arc<Api>>,
+    Extension(remote): Extension<Remote>,
+    headers: HeaderMap,
+    Form(form): Form<SignIn>,
+) -> Response {
+    // Nobody is signed in by a foreign page, not even as themselves.
+    if headers.contains_key(header::ORIGIN) && !same_origin(&headers) {
+        return Failure::foreign_origin().into_response();
+    }
+    let caller = match api.check(&form.user, &form.password, remote.address.ip()).await {
+        Ok(caller) => caller,
+        Err(failure) => return (failure.status(), page::sign_in(Some(failure.sentence()))).into_response(),
+    };
+    let name = crate::auth::generate_password() + &crate::auth::generate_password();
+    let secure = if remote.encrypted { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict{secure}");
+    if let Ok(mut sessions) = api.sessions.lock() {
+        sessions.begin(name, caller.user, caller.role, api.now());
+    }
+    with_cookie(Redirect::to("/").into_response(), &cookie)
+}
+
+pub(super) async fn sign_out(State(api): State<Arc<Api>>, _caller: Caller, headers: HeaderMap) -> Response {
+    if let (Some(name), Ok(mut sessions)) = (cookie(&headers), api.sessions.lock()) {
+        sessions.end(&name);
+    }
+    let gone = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    with_cookie(Redirect::to("/sign-in").into_response(), &gone)
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    match HeaderValue::from_str(cookie) {
+        Ok(value) => {
+            response.headers_mut().insert(header::SET_COOKIE, value);
+            response
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+pub(super) async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
+}
+
+pub(super) async fn script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT).into_response()
+}

@@ -1,0 +1,253 @@
+//! What the API says and takes, as JSON; the CLI and the page use the same.
+
+use dci_proto::AgentId;
+use serde::{Deserialize, Serialize};
+use shoal_ledger::{AgentState, UserRole};
+
+/// How this machine's CLI signs in at this machine's agent: a file only its owner can read, renewed at every start.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LocalCredentials {
+    /// Base URL of the agent's API.
+    pub api: String,
+    /// What is sent as a bearer token.
+    pub token: String,
+}
+
+impl LocalCredentials {
+    /// Its name in the data directory.
+    pub const FILE_NAME: &str = "credentials.json";
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiError {
+    /// In a sentence.
+    pub error: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl ApiError {
+    /// A failure nobody can do anything about.
+    #[must_use]
+    pub fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), hint: None }
+    }
+}
+
+/// `GET nodes`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeList {
+    /// The members.
+    pub nodes: Vec<NodeView>,
+    /// Agents that wait for an admin.
+    pub waiting: Vec<WaitingView>,
+}
+
+/// A member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its id.
+    pub id: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// The end of its id, to compare by eye.
+    pub fingerprint: String,
+    /// `up`, `suspect`, `absent`, `paused`, `draining`.
+    pub state: String,
+    /// Where it stands by an admin's decision.
+    pub set: AgentState,
+    /// `store`, `mount`, `vote`.
+    pub roles: Vec<String>,
+    /// Whether it votes on the ledger now.
+    pub voter: bool,
+    /// Whether it leads the ledger now.
+    pub leader: bool,
+    /// Its site; empty when nobody said.
+    pub site: String,
+    /// Bytes it gives.
+    pub capacity_bytes: u64,
+    /// Bytes of them in use.
+    pub used_bytes: u64,
+    /// Version of Shoal it runs.
+    pub version: String,
+    /// Where it is reached.
+    pub addresses: Vec<String>,
+}
+
+/// An agent that asks to join.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WaitingView {
+    /// Its id.
+    pub id: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// The end of its id, to compare by eye.
+    pub fingerprint: String,
+    /// When it asked, in ms since 1970 UTC.
+    pub asked_ms: u64,
+}
+
+/// `POST invite`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InviteRequest {
+    /// Seconds the ticket is good for.
+    pub expires_s: u64,
+    /// The new agent only holds shards.
+    #[serde(default)]
+    pub store_only: bool,
+}
+
+/// A ticket.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InviteAnswer {
+    /// Its text. Whoever has it can join, once.
+    pub ticket: String,
+    /// Not taken after this time, in ms since 1970 UTC.
+    pub expires_ms: u64,
+}
+
+/// A change of a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum NodeAction {
+    /// Let in.
+    Approve,
+    /// Turn away.
+    Reject,
+    /// Give it nothing new.
+    Pause,
+    /// End a pause.
+    Resume,
+    /// Change its nickname.
+    Rename {
+        /// The new one.
+        name: String,
+    },
+    /// Strike off.
+    Remove {
+        /// Even though data counts on it.
+        #[serde(default)]
+        force: bool,
+    },
+}
+
+/// A volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VolumeView {
+    /// Its name.
+    pub name: String,
+    /// How many agents it survives the loss of; `None` follows the pool.
+    pub survive: Option<u8>,
+    /// Whether it compresses.
+    pub compress: bool,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Bytes that can still be stored.
+    pub free_bytes: Option<u64>,
+    /// When it was made, in ms since 1970 UTC.
+    pub created_ms: u64,
+}
+
+/// `POST volumes`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewVolume {
+    /// Its name.
+    pub name: String,
+    /// How many agents it survives the loss of.
+    #[serde(default)]
+    pub survive: Option<u8>,
+    /// Whether it compresses.
+    #[serde(default)]
+    pub compress: Option<bool>,
+}
+
+/// `PATCH volumes/NAME`: what is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct VolumeChange {
+    /// A new name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `Some(None)` (`null`) follows the pool.
+    #[serde(default, with = "double_option", skip_serializing_if = "Option::is_none")]
+    pub survive: Option<Option<u8>>,
+    /// Whether it compresses.
+    #[serde(default)]
+    pub compress: Option<bool>,
+}
+
+/// Tells a field that is left out from one that is null.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Option<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.flatten().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u8>>, D::Error> {
+        Option::<u8>::deserialize(deserializer).map(Some)
+    }
+}
+
+/// The pool's policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// How many agents may be lost without losing data.
+    pub survive: u8,
+}
+
+/// A user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserView {
+    /// The name.
+    pub name: String,
+    /// What they may do.
+    pub role: UserRole,
+    /// When they were added, in ms since 1970 UTC.
+    pub created_ms: u64,
+}
+
+/// `PUT users/NAME`: adds a user or changes one; what is left out stays.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct UserChange {
+    /// What they may do; a new user is a `user` unless said.
+    #[serde(default)]
+    pub role: Option<UserRole>,
+    /// The password; left out for a new user or with `generate`, one is made up and told once.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Make a password up.
+    #[serde(default)]
+    pub generate: bool,
+    /// Fail if there is such a user already.
+    #[serde(default)]
+    pub only_new: bool,
+}
+
+/// The answer to `PUT users/NAME`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct UserAnswer {
+    /// The name.
+    pub name: String,
+    /// What they may do.
+    pub role: UserRole,
+    /// The password that was made up; told only here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VolumeChange;
+
+    #[test]
+    fn a_field_that_is_null_is_not_one_left_out() {
+        let parse = |text: &str| serde_json::from_str::<VolumeChange>(text).map(|change| change.survive).ok();
+        assert_eq!(parse("{}"), Some(None));
+        assert_eq!(parse(r#"{"survive":null}"#), Some(Some(None)));
+        assert_eq!(parse(r#"{"survive":1}"#), Some(Some(Some(1))));
+    }
+}

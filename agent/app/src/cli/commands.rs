@@ -1,0 +1,263 @@
+//! The commands that ask a running agent.
+
+use serde_json::Value;
+use shoal_ledger::UserRole;
+use ureq::http::Method;
+
+use super::client::{Client, line_of_stdin};
+use super::print::{answer, bytes, table, time};
+use super::{
+    AgentChoice, CliError, NodeCommand, PolicyCommand, UserCommand, VolumeCommand, VolumePolicyOptions,
+};
+use crate::api::types::{
+    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, PolicyView, UserAnswer, UserChange, UserView,
+    VolumeChange, VolumeView,
+};
+use crate::status::StatusReport;
+
+pub(super) fn status(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
+    let value: Value = Client::open(agent)?.get("status")?;
+    if json {
+        return answer(&value);
+    }
+    let report: StatusReport =
+        serde_json::from_value(value).map_err(|error| CliError::Failed(format!("the agent's status: {error}")))?;
+    println!("{}", report.verdict);
+    println!();
+    let rows = report.nodes.iter().map(|node| {
+        vec![node.name.clone(), node.state.as_str().to_owned(), bytes(node.used_bytes), bytes(node.capacity_bytes)]
+    });
+    table(&["AGENT", "STATE", "USED", "OF"], rows);
+    let stripes = &report.stripes;
+    println!();
+    println!(
+        "{} stripes: {} healthy, {} degraded, {} endangered, {} lost.",
+        stripes.total, stripes.healthy, stripes.degraded, stripes.endangered, stripes.lost
+    );
+    Ok(())
+}
+
+pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
+    let list: NodeList = Client::open(agent)?.get("nodes")?;
+    if json {
+        return answer(&list);
+    }
+    let rows = list.nodes.iter().map(|node| {
+        let part = match (node.leader, node.voter) {
+            (true, _) => "leads",
+            (_, true) => "votes",
+            _ => "",
+        };
+        vec![
+            node.name.clone(),
+            node.fingerprint.clone(),
+            node.state.clone(),
+            part.to_owned(),
+            bytes(node.used_bytes),
+            bytes(node.capacity_bytes),
+            node.addresses.join(" "),
+        ]
+    });
+    table(&["AGENT", "FINGERPRINT", "STATE", "LEDGER", "USED", "OF", "ADDRESSES"], rows);
+    if !list.waiting.is_empty() {
+        println!("\nAsking to join (compare the fingerprint, then `shoal node approve FINGERPRINT`):");
+        let rows =
+            list.waiting.iter().map(|w| vec![w.name.clone(), w.fingerprint.clone(), time(w.asked_ms), w.id.to_string()]);
+        table(&["AGENT", "FINGERPRINT", "ASKED", "ID"], rows);
+    }
+    Ok(())
+}
+
+pub(super) fn node(agent: &AgentChoice, command: &NodeCommand, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let (node, action, said) = match command {
+        NodeCommand::Approve { node } => (node, NodeAction::Approve, "is a member now"),
+        NodeCommand::Reject { node } => (node, NodeAction::Reject, "was turned away"),
+        NodeCommand::Pause { node } => (node, NodeAction::Pause, "is paused: it is given nothing new"),
+        NodeCommand::Resume { node } => (node, NodeAction::Resume, "takes part again"),
+        NodeCommand::Rename { node, name } => (node, NodeAction::Rename { name: name.clone() }, "has its new name"),
+        NodeCommand::Remove { node, force } => (node, NodeAction::Remove { force: *force }, "is no member any more"),
+    };
+    let list: NodeList = client.get("nodes")?;
+    let id = find_node(&list, node)?;
+    client.call::<Value>(Method::POST, &format!("nodes/{id}"), &action)?;
+    if json {
+        return answer(&serde_json::json!({ "id": id }));
+    }
+    println!("{node} {said}.");
+    Ok(())
+}
+
+/// The one agent that a person's word names: an id, a fingerprint or a nickname.
+fn find_node(list: &NodeList, word: &str) -> Result<String, CliError> {
+    let all = list.nodes.iter().map(|n| (n.id.to_string(), &n.fingerprint, &n.name));
+    let all = all.chain(list.waiting.iter().map(|w| (w.id.to_string(), &w.fingerprint, &w.name)));
+    let found: Vec<String> = all
+        .filter(|(id, fingerprint, name)| id == word || *fingerprint == word || *name == word)
+        .map(|(id, ..)| id)
+        .collect();
+    match found.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => Err(CliError::Api {
+            status: 404,
+            error: crate::api::types::ApiError {
+                error: format!("no agent is called {word}"),
+                hint: Some("See `shoal nodes`.".into()),
+            },
+        }),
+        _ => Err(CliError::Usage(format!("{} agents are called {word}; name one by its id or fingerprint", found.len()))),
+    }
+}
+
+pub(super) fn invite(agent: &AgentChoice, hours: u64, store_only: bool, json: bool) -> Result<(), CliError> {
+    let request = InviteRequest { expires_s: hours.saturating_mul(3600), store_only };
+    let invite: InviteAnswer = Client::open(agent)?.call(Method::POST, "invite", &request)?;
+    if json {
+        return answer(&invite);
+    }
+    println!("{}", invite.ticket);
+    eprintln!("One agent can join with it, until {}:  shoal join TICKET", time(invite.expires_ms));
+    Ok(())
+}
+
+pub(super) fn volume(agent: &AgentChoice, command: &VolumeCommand, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let said = match command {
+        VolumeCommand::List => return list_volumes(&client, json),
+        VolumeCommand::Create { name, policy } => {
+            let survive = parse_survive(policy)?.flatten();
+            let volume = NewVolume { name: name.clone(), survive, compress: policy.compress };
+            client.call::<Value>(Method::POST, "volumes", &volume)?;
+            format!("Volume {name} is there.")
+        }
+        VolumeCommand::Set { name, policy } => {
+            let change = VolumeChange { name: None, survive: parse_survive(policy)?, compress: policy.compress };
+            client.call::<Value>(Method::PATCH, &format!("volumes/{}", segment(name)), &change)?;
+            format!("Volume {name} keeps what is written from now on that way.")
+        }
+        VolumeCommand::Rename { name, new_name } => {
+            let change = VolumeChange { name: Some(new_name.clone()), ..VolumeChange::default() };
+            client.call::<Value>(Method::PATCH, &format!("volumes/{}", segment(name)), &change)?;
+            format!("Volume {name} is called {new_name} now; drives mapped under the old name must be mapped anew.")
+        }
+        VolumeCommand::Remove { name, force } => {
+            client.call::<Value>(Method::DELETE, &format!("volumes/{}?force={force}", segment(name)), &())?;
+            format!("Volume {name} is gone.")
+        }
+    };
+    done(&said, json)
+}
+
+fn list_volumes(client: &Client, json: bool) -> Result<(), CliError> {
+    let volumes: Vec<VolumeView> = client.get("volumes")?;
+    if json {
+        return answer(&volumes);
+    }
+    let rows = volumes.iter().map(|v| {
+        vec![
+            v.name.clone(),
+            v.files.to_string(),
+            bytes(v.bytes),
+            v.free_bytes.map_or_else(|| "?".into(), bytes),
+            v.survive.map_or_else(|| "as the pool".into(), |survive| survive.to_string()),
+            if v.compress { "yes" } else { "no" }.to_owned(),
+        ]
+    });
+    table(&["VOLUME", "FILES", "BYTES", "FREE", "SURVIVES", "COMPRESSES"], rows);
+    Ok(())
+}
+
+fn parse_survive(policy: &VolumePolicyOptions) -> Result<Option<Option<u8>>, CliError> {
+    match policy.survive.as_deref() {
+        None => Ok(None),
+        Some("pool") => Ok(Some(None)),
+        Some(text) => {
+            let number = text.parse().map_err(|_| CliError::Usage(format!("--survive {text}: a number or `pool`")))?;
+            Ok(Some(Some(number)))
+        }
+    }
+}
+
+pub(super) fn policy(agent: &AgentChoice, command: &PolicyCommand, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let policy: PolicyView = match command {
+        PolicyCommand::Show => client.get("policy")?,
+        PolicyCommand::Set { survive } => client.call(Method::PUT, "policy", &PolicyView { survive: *survive })?,
+    };
+    if json {
+        return answer(&policy);
+    }
+    println!("What is written is kept so that any {} agents may be lost.", policy.survive);
+    Ok(())
+}
+
+pub(super) fn user(agent: &AgentChoice, command: &UserCommand, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let (name, change) = match command {
+        UserCommand::List => return list_users(&client, json),
+        UserCommand::Remove { name } => {
+            client.call::<Value>(Method::DELETE, &format!("users/{}", segment(name)), &())?;
+            return done(&format!("{name} is no user any more."), json);
+        }
+        UserCommand::Add { name, role, password_stdin } => {
+            let role: UserRole = serde_json::from_value(Value::String(role.clone()))
+                .map_err(|_| CliError::Usage(format!("--role {role}: viewer, user, operator or admin")))?;
+            let password = password_stdin.then(line_of_stdin).transpose()?;
+            (name, UserChange { role: Some(role), generate: password.is_none(), password, only_new: true })
+        }
+        UserCommand::Passwd { name, password_stdin } => {
+            // Nobody is added by mistyping a name.
+            let users: Vec<UserView> = client.get("users")?;
+            if !users.iter().any(|user| &user.name == name) {
+                let error = crate::api::types::ApiError::new(format!("there is no user {name}"));
+                return Err(CliError::Api { status: 404, error });
+            }
+            let password = password_stdin.then(line_of_stdin).transpose()?;
+            (name, UserChange { role: None, generate: password.is_none(), password, only_new: false })
+        }
+    };
+    let user: UserAnswer = client.call(Method::PUT, &format!("users/{}", segment(name)), &change)?;
+    if json {
+        return answer(&user);
+    }
+    match &user.password {
+        Some(password) => println!("Password of {name} (told only now): {password}"),
+        None => println!("{name} can sign in with that password."),
+    }
+    Ok(())
+}
+
+fn list_users(client: &Client, json: bool) -> Result<(), CliError> {
+    let users: Vec<UserView> = client.get("users")?;
+    if json {
+        return answer(&users);
+    }
+    let role = |user: &UserView| serde_json::to_value(user.role).ok().and_then(|v| v.as_str().map(str::to_owned));
+    let rows = users.iter().map(|u| vec![u.name.clone(), role(u).unwrap_or_default(), time(u.created_ms)]);
+    table(&["USER", "ROLE", "SINCE"], rows);
+    Ok(())
+}
+
+fn done(said: &str, json: bool) -> Result<(), CliError> {
+    if json {
+        return answer(&serde_json::json!({ "done": true }));
+    }
+    println!("{said}");
+    Ok(())
+}
+
+/// A name as one segment of a URL path.
+fn segment(name: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    name.bytes().map(|byte| if keep(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        assert_eq!(segment("a b/c?ü"), "a%20b%2Fc%3F%C3%BC");
+    }
+}

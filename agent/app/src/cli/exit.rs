@@ -1,0 +1,69 @@
+//! What went wrong, for a person and for a script.
+
+use crate::api::types::ApiError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Something local failed.
+    #[error("{0}")]
+    Failed(String),
+    /// What was typed makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// No agent answers.
+    #[error("no agent answers at {address}: {reason}")]
+    NoAgent {
+        /// Where it was looked for.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No agent was ever started on this machine.
+    #[error("no agent has run with the data directory {0}")]
+    NoCredentials(String),
+    /// The API refused or failed.
+    #[error("{}", .error.error)]
+    Api {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        error: ApiError,
+    },
+    /// The agent could not start or go on.
+    #[error(transparent)]
+    Agent(#[from] crate::AgentError),
+}
+
+impl CliError {
+    /// The exit code; see `shoal --help`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
+            Self::Api { status, .. } => match status {
+                401 | 403 => 4,
+                404 | 405 | 409 | 412 | 422 => 5,
+                503 => 10,
+                400 => 2,
+                _ => 1,
+            },
+            Self::Agent(error) => error.exit_code(),
+        }
+    }
+
+    /// What to do next, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoAgent { .. } => Some("Start one with `shoal up`, or name another with --api or --data.".into()),
+            Self::NoCredentials(_) => {
+                Some("Start an agent with `shoal up`, name its directory with --data, or use --api and --user.".into())
+            }
+            Self::Api { error, .. } => error.hint.clone(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The command line: what a person types, turned into an agent that runs or into calls of an agent's API.
+//!
+//! Standard output carries the answer and nothing else; everything else goes to standard error. `--json` prints the
+//! API's answer as it is.
+
+mod client;
+mod commands;
+mod discover;
+mod exit;
+mod print;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::CliError;
+
+/// Shoal pools the spare disk of a group's PCs into one drive.
+///
+/// Start with `shoal up` on the first PC, `shoal invite` there, and `shoal join TICKET` on the others. To look at it
+/// first, `shoal demo` runs six agents on this computer.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no agent answers; 4 not signed in or not allowed; 5 refused (not
+/// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
+/// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now.
+#[derive(Parser)]
+#[command(name = "shoal", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    agent: AgentChoice,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which agent to talk to; by default the one of this machine.
+#[derive(Args, Clone, Debug)]
+pub struct AgentChoice {
+    /// Data directory of the agent to run or talk to.
+    #[arg(long, global = true, env = "SHOAL_DATA")]
+    data: Option<PathBuf>,
+    /// Address of another agent's API, such as http://10.0.0.5:4919; asks for the password of --user.
+    #[arg(long, global = true)]
+    api: Option<String>,
+    /// Who signs in at --api. The password is read from SHOAL_PASSWORD, else from standard input.
+    #[arg(long, global = true, default_value = "admin")]
+    user: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent in the foreground; the first start makes a pool and prints the admin's password once.
+    ///
+    /// Example: shoal up --name office-pc
+    Up(up::UpOptions),
+    /// Join a pool with a ticket and run the agent; later starts need only `shoal up`.
+    ///
+    /// Example: shoal join shoal1-…
+    Join {
+        /// The ticket `shoal invite` printed, or the address of an agent (HOST:PORT of its data channel) to ask without
+        /// one and wait for an admin's approval.
+        ticket: String,
+        #[command(flatten)]
+        up: up::UpOptions,
+    },
+    /// Run several agents on this computer as one pool, to try things out. Ctrl-C ends it, the same --dir resumes it.
+    ///
+    /// Example: shoal demo --agents 6
+    Demo(crate::demo::DemoOptions),
+    /// Print a ticket with which one more agent can join.
+    ///
+    /// Example: shoal invite --hours 2
+    Invite {
+        /// Hours the ticket is good for.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// The new agent only holds shards: it serves no drive and never gets the pool's key.
+        #[arg(long)]
+        store_only: bool,
+    },
+    /// List agents and pools that announce themselves on the local network. Needs no running agent.
+    ///
+    /// Example: shoal discover --seconds 5
+    Discover {
+        /// Seconds to listen.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+    /// How the pool is, in a sentence and in figures.
+    ///
+    /// Example: shoal status --json
+    Status,
+    /// The agents of the pool, and those who ask to join.
+    ///
+    /// Example: shoal nodes
+    Nodes,
+    /// Tend one agent.
+    ///
+    /// Example: shoal node approve 12D3KooW…
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The volumes.
+    ///
+    /// Example: shoal volume create photos --survive 1
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// How the pool keeps data.
+    ///
+    /// Example: shoal policy set --survive 2
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Who may use the drive and tend the pool.
+    ///
+    /// Example: shoal user add ana
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Let an agent in that asked to join without a ticket. Compare its fingerprint first.
+    Approve {
+        /// Its id, fingerprint or name.
+        node: String,
+    },
+    /// Turn away an agent that asked to join.
+    Reject {
+        /// Its id, fingerprint or name.
+        node: String,
+    },
+    /// Give it nothing new, for maintenance.
+    Pause {
+        /// Its id, fingerprint or name.
+        node: String,
+    },
+    /// End a pause.
+    Resume {
+        /// Its id, fingerprint or name.
+        node: String,
+    },
+    /// Change its nickname.
+    Rename {
+        /// Its id, fingerprint or name.
+        node: String,
+        /// The new nickname.
+        name: String,
+    },
+    /// Strike it off the pool. Refused while data still counts on it.
+    Remove {
+        /// Its id, fingerprint or name.
+        node: String,
+        /// Strike it off though data still counts on it: what only it holds is lost, what else it holds loses margin.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum VolumeCommand {
+    /// All volumes, what is in them and how they keep it.
+    List,
+    /// Make a volume.
+    Create {
+        /// Its name, also in the drive's URL.
+        name: String,
+        #[command(flatten)]
+        policy: VolumePolicyOptions,
+    },
+    /// Change how a volume keeps what is written from now on.
+    Set {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        policy: VolumePolicyOptions,
+    },
+    /// Rename a volume; drives mapped under the old name must be mapped anew.
+    Rename {
+        /// Its name.
+        name: String,
+        /// The new name.
+        new_name: String,
+    },
+    /// Remove a volume and everything in it.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Remove it though there are files in it.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Args)]
+struct VolumePolicyOptions {
+    /// How many agents may be lost without losing data (0 to 8), or `pool` to follow the pool.
+    #[arg(long)]
+    survive: Option<String>,
+    /// Whether to compress what gets smaller by it.
+    #[arg(long)]
+    compress: Option<bool>,
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Print it.
+    Show,
+    /// Change it for what is written from now on.
+    Set {
+        /// How many agents may be lost without losing data (0 to 8).
+        #[arg(long)]
+        survive: u8,
+    },
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// All users.
+    List,
+    /// Add a user. The password is read from standard input; with none given one is made up and printed once.
+    Add {
+        /// The name to sign in with.
+        name: String,
+        /// What they may do: viewer, user, operator or admin.
+        #[arg(long, default_value = "user")]
+        role: String,
+        /// Read the password from standard input, one line.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Change a user's password: made up and printed once, or read from standard input.
+    Passwd {
+        /// Whose.
+        name: String,
+        /// Read the password from standard input, one line.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Remove a user.
+    Remove {
+        /// Whom.
+        name: String,
+    },
+}
+
+/// Runs what the command line says and tells how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shoal: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("  {hint}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let json = arguments.json;
+    let agent = &arguments.agent;
+    match &arguments.command {
+        Command::Up(options) => up::up(agent, options, None),
+        Command::Join { ticket, up } => up::up(agent, up, Some(ticket)),
+        Command::Demo(options) => crate::demo::run(options),
+        Command::Discover { seconds } => discover::discover(*seconds, json),
+        Command::Invite { hours, store_only } => commands::invite(agent, *hours, *store_only, json),
+        Command::Status => commands::status(agent, json),
+        Command::Nodes => commands::nodes(agent, json),
+        Command::Node(command) => commands::node(agent, command, json),
+        Command::Volume(command) => commands::volume(agent, command, json),
+        Command::Policy(command) => commands::policy(agent, command, json),
+        Command::User(command) => commands::user(agent, command, json),
+    }
+}

@@ -1,0 +1,138 @@
+//! The status page: sign in, agents, capacity, health, how to map the drive. Drawn here, kept fresh by the event
+//! stream of the API; no data of users is ever shown on it.
+
+mod mapping;
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::cli::print::bytes;
+use crate::status::{NodeState, StatusReport};
+pub use mapping::System;
+
+/// The style sheet, served beside the page.
+pub const STYLE: &str = include_str!("style.css");
+/// The script, served beside the page.
+pub const SCRIPT: &str = include_str!("live.js");
+
+fn frame(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                link rel="stylesheet" href="/assets/style.css";
+                link rel="icon" href="data:,";
+            }
+            body { (body) }
+        }
+    }
+}
+
+/// The page to sign in. `failed` says why an attempt did not succeed.
+#[must_use]
+pub fn sign_in(failed: Option<&str>) -> Markup {
+    frame(
+        "Shoal – sign in",
+        &html! {
+            main.narrow {
+                h1 { "Shoal" }
+                form method="post" action="/sign-in" {
+                    @if let Some(reason) = failed { p.alert role="alert" { (reason) } }
+                    label { "User" input name="user" autocomplete="username" autofocus required; }
+                    label { "Password" input name="password" type="password" autocomplete="current-password" required; }
+                    button { "Sign in" }
+                }
+            }
+        },
+    )
+}
+
+/// What the status page shows beside the report.
+pub struct PageInput<'a> {
+    /// The pool's name.
+    pub pool: &'a str,
+    /// Who looks.
+    pub user: &'a str,
+    /// URL of the drive's first volume at this agent, as the visitor reaches it; `None` where it serves none.
+    pub drive: Option<&'a str>,
+    /// The visitor's system.
+    pub system: System,
+    /// How the pool stands.
+    pub report: &'a StatusReport,
+}
+
+/// The status page.
+#[must_use]
+pub fn status(input: &PageInput<'_>) -> Markup {
+    frame(
+        &format!("Shoal – {}", input.pool),
+        &html! {
+            header {
+                h1 { "Shoal " small { (input.pool) } }
+                form method="post" action="/sign-out" { span { (input.user) } " " button.quiet { "Sign out" } }
+            }
+            main {
+                div id="live" aria-live="polite" { (live(input.report)) }
+                p #stale hidden role="alert" { "This page has lost its agent; what it shows is old. Trying again …" }
+                @if let Some(url) = input.drive { (mapping::instructions(url, input.user, input.system)) }
+            }
+            script src="/assets/live.js" {}
+        },
+    )
+}
+
+/// The part of the status page that is kept fresh.
+#[must_use]
+pub fn live(report: &StatusReport) -> Markup {
+    let capacity: u64 = report.nodes.iter().map(|node| node.capacity_bytes).sum();
+    let used: u64 = report.nodes.iter().map(|node| node.used_bytes).sum();
+    let stripes = &report.stripes;
+    html! {
+        p.verdict.(mood(report)) { (report.verdict) }
+        dl.figures {
+            div { dt { "Agents up" } dd { (report.nodes.iter().filter(|n| n.state.answers()).count()) " of " (report.nodes.len()) } }
+            div { dt { "Files survive the loss of" } dd { (count(report.survives, "agent")) } }
+            div { dt { "Writing survives the loss of" } dd { (count(report.survives_writing, "agent")) } }
+            div { dt { "Disk in use" } dd { (bytes(used)) " of " (bytes(capacity)) } }
+        }
+        table {
+            thead { tr { th { "Agent" } th { "State" } th.number { "Used" } th.number { "Gives" } th { "" } } }
+            tbody {
+                @for node in &report.nodes {
+                    tr {
+                        td { (node.name) }
+                        td { span.state.(node.state.as_str()) { (node.state.as_str()) } }
+                        td.number { (bytes(node.used_bytes)) }
+                        td.number { (bytes(node.capacity_bytes)) }
+                        td { meter min="0" max="1" value=(share(node.used_bytes, node.capacity_bytes)) {} }
+                    }
+                }
+            }
+        }
+        p.stripes {
+            "Stripes: " (stripes.total) " in all, " (stripes.healthy) " healthy, " (stripes.degraded) " degraded, "
+            (stripes.endangered) " endangered, " (stripes.lost) " lost."
+        }
+    }
+}
+
+fn mood(report: &StatusReport) -> &'static str {
+    let away = report.nodes.iter().any(|node| matches!(node.state, NodeState::Suspect | NodeState::Absent));
+    if report.stripes.lost > 0 || !report.quorum {
+        "bad"
+    } else if away || report.stripes.degraded + report.stripes.endangered > 0 {
+        "warn"
+    } else {
+        "good"
+    }
+}
+
+fn count(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn share(used: u64, capacity: u64) -> String {
+    if capacity == 0 { "0".into() } else { format!("{:.3}", used as f64 / capacity as f64) }
+}

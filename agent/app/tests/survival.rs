@@ -1,0 +1,309 @@
+//! Real processes through bad luck: agents killed, hung, all of them gone at once (V5, V9, invariants 1 and 2).
+//!
+//! Each test runs a demo of six agents and reaches it as users do, over HTTP.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use shoal_testkit::{DemoOptions, DemoPool, HttpClient, RandomBytes, free_port_base, wait_until};
+
+/// How long one request may take before the test calls it hung.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a load goes on at each step of a test.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// One pool at a time: six agents are enough for the machine that runs the tests.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(directory: &Path) -> Result<DemoPool> {
+    DemoPool::start(options(directory, free_port_base(100)?))
+}
+
+fn options(directory: &Path, dav_port: u16) -> DemoOptions {
+    DemoOptions {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_shoal")),
+        agents: 6,
+        directory: directory.to_path_buf(),
+        dav_port,
+    }
+}
+
+/// The bytes a file of a number must have; sizes from nothing to several chunks.
+fn content(number: usize) -> Vec<u8> {
+    const SIZES: [usize; 6] = [0, 1_000, 40_000, 300_000, 2_000_000, 9_000_000];
+    RandomBytes::new(number as u64).take(SIZES[number % SIZES.len()])
+}
+
+fn put(client: &mut HttpClient, number: usize) -> Result<()> {
+    let body = content(number);
+    client.request("PUT", &format!("/pool/file-{number}"), &[], &body)?.expect(&[201, 204]).map(drop)
+}
+
+fn check(client: &mut HttpClient, number: usize) -> Result<()> {
+    let response = client.request("GET", &format!("/pool/file-{number}"), &[], b"")?.expect(&[200])?;
+    ensure!(response.body == content(number), "file-{number} has other bytes than were written");
+    Ok(())
+}
+
+/// Writers and readers on two doors until told to stop; every request must succeed and every byte compare.
+struct Load {
+    stop: AtomicBool,
+    next: AtomicUsize,
+    written: AtomicUsize,
+    read: AtomicUsize,
+    longest_ms: AtomicUsize,
+}
+
+impl Load {
+    fn new() -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            next: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            longest_ms: AtomicUsize::new(0),
+        }
+    }
+
+    fn run(&self, pool: &DemoPool, door: usize) -> Result<()> {
+        let mut client = pool.client(door, ANSWER_DEADLINE)?;
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            self.timed(|| put(&mut client, number))?;
+            self.written.fetch_add(1, Ordering::Relaxed);
+            self.timed(|| check(&mut client, number))?;
+            self.read.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn timed(&self, request: impl FnOnce() -> Result<()>) -> Result<()> {
+        let begin = Instant::now();
+        let result = request();
+        let took = usize::try_from(begin.elapsed().as_millis()).unwrap_or(usize::MAX);
+        self.longest_ms.fetch_max(took, Ordering::Relaxed);
+        result.with_context(|| format!("after {took} ms"))
+    }
+
+    /// Waits until this many more files have been written and read back.
+    fn proceed(&self, files: usize) -> Result<()> {
+        let goal = self.read.load(Ordering::Relaxed) + files;
+        wait_until("the load to go on", STEP_DEADLINE, || {
+            Ok((self.stop.load(Ordering::Relaxed) || self.read.load(Ordering::Relaxed) >= goal).then_some(()))
+        })
+    }
+}
+
+/// Runs `during` while two clients on each of two doors write and read; fails if any of their requests failed.
+fn under_load(pool: &DemoPool, doors: [usize; 2], during: impl FnOnce(&Load) -> Result<()>) -> Result<Load> {
+    let load = Load::new();
+    std::thread::scope(|scope| {
+        let client = |door: usize| {
+            let load = &load;
+            scope.spawn(move || {
+                let result = load.run(pool, door);
+                // One failure ends the test at once.
+                load.stop.fetch_or(result.is_err(), Ordering::Relaxed);
+                result.with_context(|| format!("a client of agent {door}"))
+            })
+        };
+        let clients: Vec<_> = doors.iter().flat_map(|door| [client(*door), client(*door)]).collect();
+        let outcome = during(&load);
+        load.stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        }
+        outcome
+    })?;
+    Ok(load)
+}
+
+/// V5: uploads and downloads run while two of six agents get `kill -9`; every request succeeds, every byte compares.
+#[test]
+fn two_of_six_agents_killed_fail_no_request() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let load = under_load(&pool, [0, 3], |load| {
+        load.proceed(12)?;
+        pool.kill(4)?;
+        load.proceed(12)?;
+        pool.kill(5)?;
+        load.proceed(24)
+    })?;
+    let mut client = pool.client(1, ANSWER_DEADLINE)?;
+    for number in 0..load.written.load(Ordering::Relaxed) {
+        check(&mut client, number).context("read through another door afterwards")?;
+    }
+    Ok(())
+}
+
+/// V5: the agent that leads the ledger is killed under load; every request succeeds.
+#[test]
+fn the_leader_killed_fails_no_request() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let leader = leader(&pool)?;
+    let doors = [(leader + 1) % 6, (leader + 3) % 6];
+    under_load(&pool, doors, |load| {
+        load.proceed(12)?;
+        pool.kill(leader)?;
+        load.proceed(24)
+    })?;
+    Ok(())
+}
+
+fn leader(pool: &DemoPool) -> Result<usize> {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_shoal"))
+        .args(["nodes", "--json", "--data"])
+        .arg(&pool.agent(0).data)
+        .output()?;
+    let nodes: serde_json::Value = serde_json::from_slice(&output.stdout).context("nodes --json")?;
+    let leads = |node: &&serde_json::Value| node["leader"] == true;
+    let node = nodes["nodes"].as_array().and_then(|nodes| nodes.iter().find(leads)).context("nobody leads")?;
+    let index = pool.info().agents.iter().position(|agent| node["id"] == agent.id.as_str());
+    index.context("the leader is none of the demo's agents")
+}
+
+/// A peer that hangs (SIGSTOP) fails nobody's request, and wakes up again as a member.
+#[test]
+fn a_hung_agent_fails_no_request() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let leader = leader(&pool)?;
+    let hung = (leader + 1) % 6;
+    let doors = [(leader + 2) % 6, (leader + 3) % 6];
+    under_load(&pool, doors, |load| {
+        load.proceed(12)?;
+        pool.signal(hung, Signal::STOP)?;
+        let result = load.proceed(24);
+        pool.signal(hung, Signal::CONT)?;
+        result?;
+        load.proceed(6)
+    })?;
+    wait_until("the agent that hung to be up again", STEP_DEADLINE, || {
+        let status = pool.status(doors[0])?;
+        let up = status["nodes"].as_array().map(|nodes| nodes.iter().filter(|node| node["state"] == "up").count());
+        Ok((up == Some(6)).then_some(()))
+    })
+}
+
+/// A third agent gone of six: what cannot be read is refused with a clear 503, and what can be is served.
+#[test]
+fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let mut client = pool.client(0, ANSWER_DEADLINE)?;
+    for number in 0..12 {
+        put(&mut client, number)?;
+    }
+    for index in [3, 4, 5] {
+        pool.kill(index)?;
+    }
+    wait_until("the three to be noticed", STEP_DEADLINE, || {
+        let status = pool.status(0)?;
+        let up = status["nodes"].as_array().map(|nodes| nodes.iter().filter(|node| node["state"] == "up").count());
+        Ok((up == Some(3)).then_some(()))
+    })?;
+    let mut served = 0;
+    for number in 0..12 {
+        let mut other = pool.client(number % 3, ANSWER_DEADLINE)?;
+        match other.request("GET", &format!("/pool/file-{number}"), &[], b"") {
+            Ok(response) if response.status == 200 => {
+                ensure!(response.body == content(number), "file-{number} has other bytes than were written");
+                served += 1;
+            }
+            Ok(response) if response.status == 503 => {
+                ensure!(response.header("retry-after").is_some(), "a 503 says when to try again");
+            }
+            Ok(response) => bail!("status {} for file-{number}", response.status),
+            // A body that cannot be finished is cut, never padded.
+            Err(_) => {}
+        }
+    }
+    // Empty and inline files live in the ledger, which every agent holds.
+    ensure!(served >= 4, "only {served} of 12 files were served");
+    let refused = client.request("PUT", "/pool/refused", &[], b"x")?;
+    ensure!(refused.status == 503, "writing without a quorum answered {}", refused.status);
+    ensure!(refused.header("retry-after").is_some(), "a 503 says when to try again");
+    Ok(())
+}
+
+/// Invariant 1 and 2: all agents get `kill -9` mid-upload and are restarted: all that was acknowledged is there, and no
+/// file is torn.
+#[test]
+fn all_agents_killed_at_once_lose_nothing_acknowledged() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let port = free_port_base(100)?;
+    let pool = DemoPool::start(options(directory.path(), port))?;
+    let acknowledged = Mutex::new(BTreeMap::new());
+    let clients: Vec<HttpClient> = (0..4).map(|door| pool.client(door, ANSWER_DEADLINE)).collect::<Result<_>>()?;
+    std::thread::scope(|scope| {
+        for (door, mut client) in clients.into_iter().enumerate() {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                // Each client overwrites its own few files again and again until the pool dies under it.
+                for round in 0_usize.. {
+                    let (name, number) = (format!("/pool/mine-{door}-{}", round % 3), door * 100_000 + round);
+                    let body = content(number);
+                    match client.request("PUT", &name, &[], &body).and_then(|response| response.expect(&[201, 204])) {
+                        Ok(_) => acknowledged.lock().map(|mut map| map.insert(name, number)).is_ok(),
+                        Err(_) => break,
+                    };
+                }
+            });
+        }
+        let result = wait_until("40 uploads to be acknowledged", STEP_DEADLINE, || {
+            let rounds = |map: &BTreeMap<String, usize>| map.values().map(|number| number % 100_000).sum::<usize>();
+            Ok((acknowledged.lock().map_or(0, |map| rounds(&map)) >= 40).then_some(()))
+        });
+        pool.kill_all();
+        result
+    })?;
+    let pool = DemoPool::start(options(directory.path(), port))?;
+    let acknowledged = acknowledged.into_inner().map_err(|_| anyhow::anyhow!("a client panicked"))?;
+    ensure!(!acknowledged.is_empty(), "nothing was acknowledged");
+    let mut client = pool.client(5, ANSWER_DEADLINE)?;
+    for (name, number) in acknowledged {
+        let response = client.request("GET", &name, &[], b"")?.expect(&[200])?;
+        // The next upload of that name, three rounds on, may have been committed when the lights went out.
+        let whole = [number, number + 3].into_iter().any(|version| response.body == content(version));
+        ensure!(whole, "{name} is torn: {} bytes after upload {number} was acknowledged", response.body.len());
+    }
+    pool.stop()
+}
+
+/// The same command on the same folder resumes with the data, after Ctrl-C.
+#[test]
+fn a_demo_stopped_and_started_again_has_its_files() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let port = free_port_base(100)?;
+    let pool = DemoPool::start(options(directory.path(), port))?;
+    let password = pool.info().password.clone();
+    let mut client = pool.client(0, ANSWER_DEADLINE)?;
+    for number in 0..6 {
+        put(&mut client, number)?;
+    }
+    pool.stop()?;
+    let pool = DemoPool::start(options(directory.path(), port))?;
+    ensure!(pool.info().password == password, "the password has changed");
+    let mut client = pool.client(2, ANSWER_DEADLINE)?;
+    for number in 0..6 {
+        check(&mut client, number)?;
+    }
+    pool.stop()
+}
