@@ -4,11 +4,25 @@
 //! Each carries its own header with a hash per 64 KiB block, so a scrub needs nothing else. What [`ShardStore::put`]
 //! has answered is on disk.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+mod disk;
+mod faulty;
+mod key_locks;
+mod memory;
+mod multi;
+mod range;
+
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{ShardHash, ShardKey};
+
+pub use disk::{DiskStore, DiskStoreConfig, FILE_FROM_BYTES};
+pub use faulty::{FaultRates, FaultyStore};
+pub use memory::MemoryStore;
+pub use multi::{MultiStore, StoreState};
 
 /// Bytes of one shard, at most: a whole chunk of 4 MiB kept as a copy, its encryption frames, and headroom.
 pub const SHARD_LIMIT_BYTES: u32 = 5 * 1024 * 1024;
