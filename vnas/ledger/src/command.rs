@@ -115,6 +115,7 @@ pub enum PropertyPatch {
 }
 
 /// Everything that can be asked for.
+#[allow(missing_docs, reason = "each command's own sentence says what its fields are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes the pool, in an empty ledger, with its first member.

@@ -16,7 +16,21 @@ pub enum KvError {
         /// What the decoder said.
         reason: String,
     },
+    /// A newer version wrote this ledger; nothing was touched.
+    #[error(
+        "this ledger was written by a newer version of Shoal (format {found}; this one reads up to {known}): \
+             update Shoal on this computer"
+    )]
+    Newer {
+        /// The format it has.
+        found: u32,
+        /// The latest format known here.
+        known: u32,
+    },
 }
+
+/// Takes the key and value of a row and answers whether to go on.
+pub type RowVisitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, KvError>;
 
 /// A consistent, ordered view of the state.
 ///
@@ -33,12 +47,7 @@ pub trait KvRead {
     ///
     /// # Errors
     /// If the store cannot be read, or the first error `visit` returns.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, KvError>,
-    ) -> Result<(), KvError>;
+    fn scan(&self, from: &[u8], to: &[u8], visit: RowVisitor<'_>) -> Result<(), KvError>;
 }
 
 /// A view that can be changed; what was written is read back at once.
@@ -74,12 +83,7 @@ impl KvRead for MemoryKv {
         Ok(self.rows.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, KvError>,
-    ) -> Result<(), KvError> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: RowVisitor<'_>) -> Result<(), KvError> {
         if from >= to {
             return Ok(());
         }

@@ -15,12 +15,21 @@ pub mod query;
 mod tables;
 
 pub use apply::apply;
+/// How much of anything the ledger keeps or takes at once.
+pub mod limits {
+    pub use crate::apply::{
+        CHUNKS_PER_COMMAND_LIMIT, COPY_LIMIT_NODES, JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, LOCK_TIMEOUT_LIMIT_S,
+        LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT, MEMBERS_LIMIT, OUTCOMES_KEPT, PROPERTIES_PER_NODE_LIMIT,
+        PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT, TICKETS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT, VOLUMES_LIMIT,
+    };
+}
+
 pub use client::{LedgerClient, SubmitError};
 pub use command::{
     Batch, ChunkRef, Command, Expect, FileContent, Guard, LockRequest, NewStripe, Outcome, PropertyPatch, Rejection,
     Submission,
 };
-pub use kv::{KvError, KvRead, KvWrite, MemoryKv};
+pub use kv::{KvError, KvRead, KvWrite, MemoryKv, RowVisitor};
 pub use local::LocalLedger;
 pub use model::{
     AgentRecord, AgentRoles, AgentState, GarbageStripe, JoinRequest, Lock, LockScope, Node, NodeContent, NodeKind,

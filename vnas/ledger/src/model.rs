@@ -193,10 +193,16 @@ impl NodePath {
     /// # Errors
     /// If a name is none, too long, or there are too many.
     pub fn new(volume: VolumeId, names: Vec<String>) -> Result<Self, NodePathError> {
+        Self::check(&names)?;
+        Ok(Self { volume, names })
+    }
+
+    /// Whether names make a path; those in commands come from other agents unchecked.
+    pub(crate) fn check(names: &[String]) -> Result<(), NodePathError> {
         if names.len() > Self::DEPTH_LIMIT {
             return Err(NodePathError::TooDeep);
         }
-        for name in &names {
+        for name in names {
             if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
                 return Err(NodePathError::BadName(name.chars().take(80).collect()));
             }
@@ -204,7 +210,7 @@ impl NodePath {
                 return Err(NodePathError::NameTooLong);
             }
         }
-        Ok(Self { volume, names })
+        Ok(())
     }
 
     /// The volume's root folder.

@@ -1,144 +1,97 @@
-//! Reading the ledger. Every function takes a view and touches nothing else.
+//! Reading the ledger. Every function takes a view and touches nothing else; all fail only if the view cannot be read.
 
-use dci_proto::{AgentId, ContentId, InodeId, StripeId, VolumeId};
+mod contents;
+mod locks;
+mod namespace;
 
+use dci_proto::{AgentId, VolumeId};
+
+pub use contents::{AgentUsage, agent_usage, chunks, content, garbage, stripe, stripes};
+pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
+pub use locks::{locks_below, locks_covering};
+pub use namespace::{children, node, properties};
+pub(crate) use namespace::{entry, walk};
+
+use crate::tables::{self, MetaRow};
 use crate::{
-    AgentRecord, GarbageStripe, JoinRequest, KvError, KvRead, Lock, Node, NodePath, PoolRecord, Property, StripeRecord,
-    TicketRecord, UserRecord, VolumeRecord,
+    AgentRecord, FORMAT_VERSION, JoinRequest, KvError, KvRead, PoolRecord, TicketRecord, UserRecord, VolumeRecord,
 };
+
+/// Refuses a ledger that a newer version wrote; call it before anything else touches a store.
+///
+/// # Errors
+/// [`KvError::Newer`], or what the store says.
+pub fn check_format(kv: &dyn KvRead) -> Result<(), KvError> {
+    meta(kv)?;
+    match pool(kv)? {
+        Some(pool) if pool.format > FORMAT_VERSION => Err(KvError::Newer { found: pool.format, known: FORMAT_VERSION }),
+        _ => Ok(()),
+    }
+}
 
 /// The pool; `None` in an empty ledger.
 pub fn pool(kv: &dyn KvRead) -> Result<Option<PoolRecord>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read(kv, tables::POOL, &tables::POOL.key(&[]))
 }
 
 /// The latest time a leader stamped, in ms since 1970 UTC; 0 in an empty ledger.
 pub fn time_ms(kv: &dyn KvRead) -> Result<u64, KvError> {
-    let _ = kv;
-    todo!()
+    Ok(meta(kv)?.time_ms)
+}
+
+/// The log position of the last batch applied; 0 in an empty ledger.
+pub fn position(kv: &dyn KvRead) -> Result<u64, KvError> {
+    Ok(meta(kv)?.position)
 }
 
 /// All members, by id.
 pub fn agents(kv: &dyn KvRead) -> Result<Vec<AgentRecord>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read_all(kv, tables::AGENTS, &tables::AGENTS.key(&[]))
 }
 
 /// One member.
 pub fn agent(kv: &dyn KvRead, id: AgentId) -> Result<Option<AgentRecord>, KvError> {
-    let _ = (kv, id);
-    todo!()
+    tables::read(kv, tables::AGENTS, &tables::agent_key(tables::AGENTS, id))
 }
 
 /// Tickets that have been given out and not used.
 pub fn tickets(kv: &dyn KvRead) -> Result<Vec<TicketRecord>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read_all(kv, tables::TICKETS, &tables::TICKETS.key(&[]))
 }
 
 /// Agents that wait for an admin.
 pub fn join_requests(kv: &dyn KvRead) -> Result<Vec<JoinRequest>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read_all(kv, tables::JOIN_REQUESTS, &tables::JOIN_REQUESTS.key(&[]))
 }
 
 /// All users, by name.
 pub fn users(kv: &dyn KvRead) -> Result<Vec<UserRecord>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read_all(kv, tables::USERS, &tables::USERS.key(&[]))
 }
 
 /// One user.
 pub fn user(kv: &dyn KvRead, name: &str) -> Result<Option<UserRecord>, KvError> {
-    let _ = (kv, name);
-    todo!()
+    tables::read(kv, tables::USERS, &tables::user_key(name))
 }
 
 /// All volumes, by number.
 pub fn volumes(kv: &dyn KvRead) -> Result<Vec<VolumeRecord>, KvError> {
-    let _ = kv;
-    todo!()
+    tables::read_all(kv, tables::VOLUMES, &tables::VOLUMES.key(&[]))
 }
 
 /// The volume of a name.
 pub fn volume_by_name(kv: &dyn KvRead, name: &str) -> Result<Option<VolumeRecord>, KvError> {
-    let _ = (kv, name);
-    todo!()
+    match tables::read(kv, tables::VOLUME_NAMES, &tables::volume_name_key(name))? {
+        Some(id) => volume(kv, id),
+        None => Ok(None),
+    }
 }
 
 /// One volume.
 pub fn volume(kv: &dyn KvRead, id: VolumeId) -> Result<Option<VolumeRecord>, KvError> {
-    let _ = (kv, id);
-    todo!()
+    tables::read(kv, tables::VOLUMES, &tables::volume_key(tables::VOLUMES, id))
 }
 
-/// What stands at a path. Names are looked up in Unicode normal form C.
-pub fn node(kv: &dyn KvRead, path: &NodePath) -> Result<Option<Node>, KvError> {
-    let _ = (kv, path);
-    todo!()
-}
-
-/// Visits what a folder holds in the order of the normalised names, from after the name `after`, until `visit`
-/// returns false.
-pub fn children(
-    kv: &dyn KvRead,
-    folder: InodeId,
-    after: Option<&str>,
-    visit: &mut dyn FnMut(Node) -> bool,
-) -> Result<(), KvError> {
-    let _ = (kv, folder, after, visit);
-    todo!()
-}
-
-/// Contents and plain bytes of the chunks `first..first + limit` of a file.
-pub fn chunks(kv: &dyn KvRead, file: InodeId, first: u32, limit: u32) -> Result<Vec<(ContentId, u32)>, KvError> {
-    let _ = (kv, file, first, limit);
-    todo!()
-}
-
-/// The stripe that holds a content.
-pub fn content(kv: &dyn KvRead, id: ContentId) -> Result<Option<(StripeId, StripeRecord)>, KvError> {
-    let _ = (kv, id);
-    todo!()
-}
-
-/// One stripe.
-pub fn stripe(kv: &dyn KvRead, id: StripeId) -> Result<Option<StripeRecord>, KvError> {
-    let _ = (kv, id);
-    todo!()
-}
-
-/// Visits all stripes in the order of their ids, from after `after`, until `visit` returns false.
-pub fn stripes(
-    kv: &dyn KvRead,
-    after: Option<StripeId>,
-    visit: &mut dyn FnMut(StripeId, StripeRecord) -> bool,
-) -> Result<(), KvError> {
-    let _ = (kv, after, visit);
-    todo!()
-}
-
-/// Stripes whose shards may be dropped, oldest first, at most `limit`.
-pub fn garbage(kv: &dyn KvRead, limit: usize) -> Result<Vec<GarbageStripe>, KvError> {
-    let _ = (kv, limit);
-    todo!()
-}
-
-/// Dead properties of a node.
-pub fn properties(kv: &dyn KvRead, node: InodeId) -> Result<Vec<Property>, KvError> {
-    let _ = (kv, node);
-    todo!()
-}
-
-/// Locks that cover a path: taken on it, or deep ones taken above it. Expired ones are left out.
-pub fn locks_covering(kv: &dyn KvRead, path: &NodePath) -> Result<Vec<Lock>, KvError> {
-    let _ = (kv, path);
-    todo!()
-}
-
-/// Locks taken on a path or anywhere below it. Expired ones are left out.
-pub fn locks_below(kv: &dyn KvRead, path: &NodePath) -> Result<Vec<Lock>, KvError> {
-    let _ = (kv, path);
-    todo!()
+pub(crate) fn meta(kv: &dyn KvRead) -> Result<MetaRow, KvError> {
+    Ok(tables::read(kv, tables::META, &tables::META.key(&[]))?.unwrap_or_default())
 }
