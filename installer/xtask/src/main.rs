@@ -2,6 +2,7 @@
 
 mod accept;
 mod bench;
+mod hosts;
 mod purity;
 mod steps;
 mod verify;
@@ -23,6 +24,8 @@ enum Task {
     Verify(verify::Options),
     /// Runs the acceptance checks, real WebDAV clients, against a real pool of six agents.
     Accept(accept::Options),
+    /// Two agents on two hosts (network namespaces) find each other by mDNS, join, and share a file. Needs root.
+    Hosts,
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Verify(options) => verify::run(&options),
         Task::Accept(options) => accept::run(&options),
+        Task::Hosts => hosts::run(),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

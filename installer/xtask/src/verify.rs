@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{cargo, installed, step};
-use crate::{accept, purity};
+use crate::{accept, hosts, purity};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -11,7 +11,7 @@ pub(crate) struct Options {
     /// Leave out the tests (only format, lints, layering, licences, docs).
     #[arg(long)]
     no_tests: bool,
-    /// Run the acceptance checks too; fails if their scripts are not here.
+    /// Run the acceptance checks and the two-host check too; fails if their scripts are not here, or without root.
     #[arg(long)]
     accept: bool,
 }
@@ -31,6 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.accept {
         accept::run(&accept::Options::default())?;
+        hosts::run()?;
     }
     println!("verify: everything passed");
     Ok(())
