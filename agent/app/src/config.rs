@@ -1,0 +1,425 @@
+//! What an agent is started with: `DATA/agent.toml`, and what the command line says over it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shoal_ledger::AgentRoles;
+
+use crate::AgentError;
+use crate::secret_file;
+
+/// Format of `agent.toml`. A newer one is refused, an older one migrated.
+pub const CONFIG_VERSION: u32 = 1;
+/// Its name in the data directory.
+pub const CONFIG_FILE: &str = "agent.toml";
+/// Where the drive is served unless said otherwise.
+pub const DAV_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4918);
+/// Where console and API are served unless said otherwise.
+pub const API_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4919);
+/// Where other agents reach this one unless said otherwise; the data channel takes the next port.
+pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4920);
+/// Bytes of file content kept in memory unless said otherwise.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Bytes of memory the ledger's state may use as cache unless said otherwise.
+pub const LEDGER_CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+/// Bytes of a disk's free space left to its owner unless said otherwise.
+pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Characters of an agent's name, at most.
+const NAME_LIMIT: usize = 64;
+
+/// A directory for shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreDirectory {
+    /// Where.
+    pub directory: PathBuf,
+    /// Bytes its shards may use, at most; `None`: what the disk has.
+    pub cap_bytes: Option<u64>,
+    /// Bytes of the disk's free space never touched.
+    pub reserve_bytes: u64,
+}
+
+/// A certificate and its key given by the admin, PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// How long things take. The defaults are what agents run with; tests shorten them.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Time between two pings of a member, at least.
+    pub ping_interval: Duration,
+    /// A ping unanswered for this long is missed.
+    pub ping_timeout: Duration,
+    /// A request unanswered for this long makes its agent be asked whether it lives.
+    pub probe_after: Duration,
+    /// It is suspect when it does not say so within this time.
+    pub probe_timeout: Duration,
+    /// A suspect is absent after this time: laptops sleep.
+    pub absent_after: Duration,
+    /// Garbage is left alone for this long: readers may be at it.
+    pub garbage_grace: Duration,
+    /// Time between two looks for garbage.
+    pub janitor_interval: Duration,
+    /// Time between two looks at who is a member and who should vote.
+    pub membership_interval: Duration,
+    /// An agent must have been up for this long to be made a voter, or away for this long to be unmade one.
+    pub voter_patience: Duration,
+    /// Time between two encrypted copies of the ledger.
+    pub copy_interval: Duration,
+    /// Time between heartbeats of the ledger's leader.
+    pub heartbeat: Duration,
+    /// An election is called after a silence between these two.
+    pub election_timeout: (Duration, Duration),
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(2),
+            ping_timeout: Duration::from_millis(900),
+            probe_after: Duration::from_millis(350),
+            probe_timeout: Duration::from_millis(450),
+            absent_after: Duration::from_secs(30 * 60),
+            garbage_grace: Duration::from_secs(10 * 60),
+            janitor_interval: Duration::from_secs(60),
+            membership_interval: Duration::from_secs(5),
+            voter_patience: Duration::from_secs(10),
+            copy_interval: Duration::from_secs(60 * 60),
+            heartbeat: Duration::from_millis(300),
+            election_timeout: (Duration::from_millis(1500), Duration::from_millis(2500)),
+        }
+    }
+}
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where it keeps everything.
+    pub data: PathBuf,
+    /// Its nickname; the pool makes it unique.
+    pub name: String,
+    /// The site it is at; empty when nobody said.
+    pub site: String,
+    /// Where the drive is served.
+    pub dav: SocketAddr,
+    /// Where console and API are served.
+    pub api: SocketAddr,
+    /// Where the control network listens.
+    pub listen: SocketAddr,
+    /// Where the data channel listens; `None`: at the port after `listen`.
+    pub data_listen: Option<SocketAddr>,
+    /// Addresses told to others instead of those of the network cards, where a router stands between.
+    pub advertise: Vec<IpAddr>,
+    /// Whether it announces itself on the local network.
+    pub announce: bool,
+    /// Where shards are kept.
+    pub stores: Vec<StoreDirectory>,
+    /// Bytes of file content kept in memory.
+    pub cache_bytes: u64,
+    /// Bytes of memory the ledger's state may use as cache.
+    pub ledger_cache_bytes: u64,
+    /// The admin's certificate for doors beyond loopback; `None`: the agent makes one.
+    pub tls: Option<TlsFiles>,
+    /// What it offers to do; a ticket may allow less.
+    pub roles: AgentRoles,
+    /// How long things take; not in the file.
+    pub timing: Timing,
+}
+
+/// What the command line says over the file.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigOverrides {
+    /// Its nickname.
+    pub name: Option<String>,
+    /// Where the drive is served.
+    pub dav: Option<SocketAddr>,
+    /// Where console and API are served.
+    pub api: Option<SocketAddr>,
+    /// Where the control network listens.
+    pub listen: Option<SocketAddr>,
+    /// Bytes the first store directory may use.
+    pub cap_bytes: Option<u64>,
+    /// Bytes of the disk's free space never touched by the first store directory.
+    pub reserve_bytes: Option<u64>,
+    /// Whether it announces itself on the local network.
+    pub announce: Option<bool>,
+    /// What it offers to do.
+    pub roles: Option<AgentRoles>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    version: u32,
+    name: Option<String>,
+    site: Option<String>,
+    dav: Option<SocketAddr>,
+    api: Option<SocketAddr>,
+    listen: Option<SocketAddr>,
+    data_listen: Option<SocketAddr>,
+    advertise: Option<Vec<IpAddr>>,
+    announce: Option<bool>,
+    cache_bytes: Option<u64>,
+    ledger_cache_bytes: Option<u64>,
+    tls: Option<TlsFiles>,
+    roles: Option<AgentRoles>,
+    #[serde(default)]
+    store: Vec<StoreFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreFile {
+    directory: PathBuf,
+    cap_bytes: Option<u64>,
+    reserve_bytes: Option<u64>,
+}
+
+impl AgentConfig {
+    /// The defaults for a data directory: one store directory in it, named after the computer.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
+        let store =
+            StoreDirectory { directory: data.join("store-0"), cap_bytes: None, reserve_bytes: RESERVE_BYTES_DEFAULT };
+        Self {
+            data,
+            name: computer_name(),
+            site: String::new(),
+            dav: DAV_DEFAULT,
+            api: API_DEFAULT,
+            listen: LISTEN_DEFAULT,
+            data_listen: None,
+            advertise: Vec::new(),
+            announce: true,
+            stores: vec![store],
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            ledger_cache_bytes: LEDGER_CACHE_BYTES_DEFAULT,
+            tls: None,
+            roles: AgentRoles::default(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// The configuration of a data directory: its file where it has one, and `overrides` over it. Writes nothing.
+    ///
+    /// # Errors
+    /// If the file cannot be read, makes no sense, or is of a newer version.
+    pub fn load(data: &Path, overrides: &ConfigOverrides) -> Result<Self, AgentError> {
+        let mut config = Self::new(data);
+        let path = data.join(CONFIG_FILE);
+        if let Some(bytes) = secret_file::read(&path)? {
+            config.apply_file(parse(&path, &bytes)?);
+        }
+        config.apply_overrides(overrides);
+        config.check(&path)?;
+        Ok(config)
+    }
+
+    /// Writes the file unless there is one: what a first start was told holds for later starts too.
+    pub(crate) fn save_if_new(&self) -> Result<(), AgentError> {
+        let path = self.data.join(CONFIG_FILE);
+        if path.exists() {
+            return Ok(());
+        }
+        let text = toml::to_string_pretty(&self.to_file())
+            .map_err(|error| AgentError::Config { path: path.clone(), reason: error.to_string() })?;
+        let head = "# Written at the first start; edit and restart the agent. Every setting is described in the guide.\n";
+        secret_file::create(&path, format!("{head}{text}").as_bytes())
+    }
+
+    /// Where the data channel listens.
+    #[must_use]
+    pub fn data_listen(&self) -> SocketAddr {
+        let next_port = match self.listen.port() {
+            0 => 0,
+            port => port.saturating_add(1),
+        };
+        self.data_listen.unwrap_or(SocketAddr::new(self.listen.ip(), next_port))
+    }
+
+    fn apply_file(&mut self, file: ConfigFile) {
+        set(&mut self.name, file.name);
+        set(&mut self.site, file.site);
+        set(&mut self.dav, file.dav);
+        set(&mut self.api, file.api);
+        set(&mut self.listen, file.listen);
+        set(&mut self.advertise, file.advertise);
+        set(&mut self.announce, file.announce);
+        set(&mut self.cache_bytes, file.cache_bytes);
+        set(&mut self.ledger_cache_bytes, file.ledger_cache_bytes);
+        set(&mut self.roles, file.roles);
+        self.data_listen = file.data_listen;
+        self.tls = file.tls;
+        if !file.store.is_empty() {
+            let data = &self.data;
+            let store = |store: StoreFile| StoreDirectory {
+                directory: data.join(store.directory),
+                cap_bytes: store.cap_bytes,
+                reserve_bytes: store.reserve_bytes.unwrap_or(RESERVE_BYTES_DEFAULT),
+            };
+            self.stores = file.store.into_iter().map(store).collect();
+        }
+    }
+
+    fn apply_overrides(&mut self, overrides: &ConfigOverrides) {
+        set(&mut self.name, overrides.name.clone());
+        set(&mut self.dav, overrides.dav);
+        set(&mut self.api, overrides.api);
+        set(&mut self.announce, overrides.announce);
+        set(&mut self.roles, overrides.roles);
+        if let Some(listen) = overrides.listen {
+            self.listen = listen;
+            self.data_listen = None;
+        }
+        if let Some(store) = self.stores.first_mut() {
+            store.cap_bytes = overrides.cap_bytes.or(store.cap_bytes);
+            set(&mut store.reserve_bytes, overrides.reserve_bytes);
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), AgentError> {
+        let fault = |reason: &str| Err(AgentError::Config { path: path.to_owned(), reason: reason.to_owned() });
+        if self.name.is_empty() || self.name.chars().count() > NAME_LIMIT || self.name.chars().any(char::is_control) {
+            return fault("the name must have 1 to 64 characters, none of them control characters");
+        }
+        if self.roles.store && self.stores.is_empty() {
+            return fault("an agent that stores needs a store directory");
+        }
+        if !self.roles.store && !self.roles.mount && !self.roles.vote {
+            return fault("an agent without any role does nothing");
+        }
+        Ok(())
+    }
+
+    fn to_file(&self) -> ConfigFile {
+        let relative = |path: &Path| path.strip_prefix(&self.data).unwrap_or(path).to_owned();
+        let store = |store: &StoreDirectory| StoreFile {
+            directory: relative(&store.directory),
+            cap_bytes: store.cap_bytes,
+            reserve_bytes: Some(store.reserve_bytes),
+        };
+        ConfigFile {
+            version: CONFIG_VERSION,
+            name: Some(self.name.clone()),
+            site: (!self.site.is_empty()).then(|| self.site.clone()),
+            dav: Some(self.dav),
+            api: Some(self.api),
+            listen: Some(self.listen),
+            data_listen: self.data_listen,
+            advertise: (!self.advertise.is_empty()).then(|| self.advertise.clone()),
+            announce: Some(self.announce),
+            cache_bytes: Some(self.cache_bytes),
+            ledger_cache_bytes: None,
+            tls: self.tls.clone(),
+            roles: (self.roles != AgentRoles::default()).then_some(self.roles),
+            store: self.stores.iter().map(store).collect(),
+        }
+    }
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}
+
+/// The version is read first, so that a newer file is told from a mistaken one.
+fn parse(path: &Path, bytes: &[u8]) -> Result<ConfigFile, AgentError> {
+    let fault = |reason: String| AgentError::Config { path: path.to_owned(), reason };
+    let text = std::str::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".into()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.message().to_owned()))?;
+    let version = match table.get("version") {
+        None => return Err(fault("it has no `version`".into())),
+        Some(value) => value.as_integer().and_then(|version| u32::try_from(version).ok()),
+    };
+    match version {
+        Some(CONFIG_VERSION) => toml::from_str(text).map_err(|error| fault(error.to_string().trim().to_owned())),
+        Some(found) if found > CONFIG_VERSION => {
+            Err(AgentError::NewerVersion { what: path.display().to_string(), found, known: CONFIG_VERSION })
+        }
+        _ => Err(fault("its `version` is no version of Shoal's".into())),
+    }
+}
+
+/// Where an agent keeps everything unless told otherwise.
+#[must_use]
+pub fn default_data_directory() -> PathBuf {
+    directories::ProjectDirs::from("", "", "shoal")
+        .map_or_else(|| PathBuf::from("shoal-data"), |folders| folders.data_dir().to_owned())
+}
+
+/// Bytes free for this user on the disk a directory lies on. One that is not there yet counts as its parent.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn free_bytes(directory: &Path) -> Result<u64, AgentError> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let space = rustix::fs::statvfs(existing)
+        .map_err(|error| AgentError::directory("ask for the free space of", existing, &error.into()))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+fn computer_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let short: String = name.split('.').next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    if short.is_empty() { "agent".to_owned() } else { short.chars().take(NAME_LIMIT).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<AgentConfig, AgentError> {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join(CONFIG_FILE), text).expect("written");
+        AgentConfig::load(folder.path(), &ConfigOverrides::default())
+    }
+
+    #[test]
+    fn what_a_first_start_was_told_holds_for_later_starts() {
+        let folder = tempfile::tempdir().expect("folder");
+        let listen: SocketAddr = "127.0.0.1:7000".parse().expect("address");
+        let told = ConfigOverrides {
+            name: Some("lab-1".into()),
+            listen: Some(listen),
+            cap_bytes: Some(123),
+            ..ConfigOverrides::default()
+        };
+        let first = AgentConfig::load(folder.path(), &told).expect("loads");
+        first.save_if_new().expect("saves");
+        let second = AgentConfig::load(folder.path(), &ConfigOverrides::default()).expect("loads");
+        assert_eq!((second.name.as_str(), second.listen), ("lab-1", listen));
+        assert_eq!(second.stores, first.stores);
+        assert_eq!(second.data_listen().port(), 7001);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_with_its_own_exit_code() {
+        let error = load("version = 2\nunknown = true\n").expect_err("refused");
+        assert_eq!(error.exit_code(), 8, "{error}");
+        assert!(error.to_string().contains("newer version of Shoal"), "{error}");
+    }
+
+    #[test]
+    fn mistakes_are_told_and_nothing_is_guessed() {
+        for (text, expected) in [
+            ("", "no `version`"),
+            ("version = \"x\"", "no version of Shoal's"),
+            ("version = 1\ncolour = \"red\"", "colour"),
+            ("version = 1\nname = \"\"", "1 to 64 characters"),
+            ("version = 1\ndav = \"nowhere\"", "dav"),
+            ("version = 1\n[roles]\nstore = false\nmount = false\nvote = false", "does nothing"),
+        ] {
+            let error = load(text).expect_err(text);
+            assert!(error.to_string().contains(expected), "{text:?}: {error}");
+        }
+    }
+}

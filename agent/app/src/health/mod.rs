@@ -1,0 +1,241 @@
+//! Who answers: pings the members, listens to who complains, and says so at once ([`Health::view`]).
+//!
+//! A member that speaks is not pinged; so each pair exchanges one ping in two seconds, which also carries what each
+//! has room for. Whoever waits for an agent has it asked whether it lives ([`Health::probe`]): an agent that hangs is
+//! found out within a second, one that is only slow is not.
+
+mod core;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dci_proto::AgentId;
+use shoal_ledger::{AgentRecord, AgentState};
+use shoal_net::{Lane, Network};
+use shoal_placement::Candidate;
+use shoal_store::ShardStore;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Timing;
+use crate::wire;
+use core::{Event, HealthCore, Patience};
+
+pub use core::{AgentHealth, HealthView, Presence, SelfReport};
+
+/// Pings under way at once.
+const PINGS_AT_ONCE: usize = 32;
+
+/// Who answers.
+pub struct Health {
+    local: AgentId,
+    store: Option<Arc<dyn ShardStore>>,
+    timing: Timing,
+    started: Instant,
+    position: AtomicU64,
+    state: Mutex<State>,
+    view: watch::Sender<Arc<HealthView>>,
+    work: Notify,
+}
+
+struct State {
+    core: HealthCore,
+    members: Arc<Vec<AgentRecord>>,
+    probing: BTreeSet<AgentId>,
+}
+
+impl Health {
+    /// Of an agent; `store` is its own.
+    #[must_use]
+    pub fn new(local: AgentId, store: Option<Arc<dyn ShardStore>>, timing: Timing) -> Self {
+        let patience = Patience { ping_interval: timing.ping_interval, absent_after: timing.absent_after };
+        let state = State { core: HealthCore::new(patience), members: Arc::default(), probing: BTreeSet::new() };
+        Self {
+            local,
+            store,
+            timing,
+            started: Instant::now(),
+            position: AtomicU64::new(0),
+            state: Mutex::new(state),
+            view: watch::Sender::new(Arc::default()),
+            work: Notify::new(),
+        }
+    }
+
+    /// What is known of everyone now.
+    #[must_use]
+    pub fn view(&self) -> Arc<HealthView> {
+        Arc::new(self.state().core.view())
+    }
+
+    /// Whether an agent answers; this one does.
+    #[must_use]
+    pub fn answers(&self, agent: AgentId) -> bool {
+        agent == self.local || self.state().core.of(agent).is_some_and(|health| health.answers())
+    }
+
+    /// Wakes when the presence of an agent changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<HealthView>> {
+        self.view.subscribe()
+    }
+
+    /// Sets who is watched.
+    pub fn set_members(&self, members: &[AgentRecord]) {
+        let mut state = self.state();
+        let others = members.iter().map(|member| member.id).filter(|agent| *agent != self.local);
+        state.core.set_members(self.now(), others);
+        state.members = Arc::new(members.to_vec());
+        drop(state);
+        self.publish();
+        self.work.notify_one();
+    }
+
+    /// Sets how far this agent's copy of the ledger is, for it to say so.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// What this agent says of itself.
+    #[must_use]
+    pub fn self_report(&self) -> SelfReport {
+        let space = self.store.as_ref().map(|store| store.space()).unwrap_or_default();
+        SelfReport { position: self.position.load(Ordering::Relaxed), space }
+    }
+
+    /// An agent answered, or asked something itself.
+    pub fn heard(&self, agent: AgentId, report: Option<SelfReport>) {
+        self.apply(Event::Heard(agent, report));
+    }
+
+    /// An agent let someone wait or failed: it is asked last for a while, and whether it lives.
+    pub fn suspect(self: &Arc<Self>, network: &Arc<dyn Network>, agent: AgentId, reason: &str) {
+        if agent == self.local {
+            return;
+        }
+        tracing::debug!(%agent, reason, "an agent let someone wait");
+        self.apply(Event::LetWait(agent));
+        self.probe(network, agent);
+    }
+
+    /// Asks an agent whether it lives, now; it is a suspect when it does not say so. One question at a time.
+    pub fn probe(self: &Arc<Self>, network: &Arc<dyn Network>, agent: AgentId) {
+        if agent == self.local || !self.state().probing.insert(agent) {
+            return;
+        }
+        let (health, network) = (self.clone(), network.clone());
+        tokio::spawn(async move {
+            let answer = health.ask(&network, agent, health.timing.probe_timeout).await;
+            health.state().probing.remove(&agent);
+            health.apply(match answer {
+                Some(report) => Event::Heard(agent, Some(report)),
+                None => Event::ProbeFailed(agent),
+            });
+        });
+    }
+
+    /// Waits until an agent does not answer (any more).
+    pub async fn gone(&self, agent: AgentId) {
+        let mut changes = self.changes();
+        loop {
+            let presence = self.state().core.of(agent).map(|health| health.presence);
+            if !matches!(presence, Some(Presence::Up | Presence::Unheard)) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Members that hold shards, with what is known of each now. Those that are given nothing new have no room.
+    #[must_use]
+    pub fn candidates(&self, network: &dyn Network) -> Vec<Candidate> {
+        let now = self.now();
+        let own_space = self.self_report().space;
+        let state = self.state();
+        let known = |member: &AgentRecord| {
+            let local = member.id == self.local;
+            let health = state.core.of(member.id).unwrap_or_default();
+            let space = if local { own_space } else { health.space.unwrap_or_default() };
+            let takes = member.state == AgentState::Active && (local || health.answers());
+            (local, space, takes, !local && state.core.avoided(now, member.id))
+        };
+        let members: Vec<_> = state.members.iter().filter(|member| member.roles.store).cloned().collect();
+        let known: Vec<_> = members.iter().map(known).collect();
+        drop(state);
+        let candidate = |(member, (local, space, takes, suspect)): (AgentRecord, (bool, _, bool, bool))| {
+            let space: shoal_store::StoreSpace = space;
+            let status = if local { shoal_net::PeerStatus::default() } else { network.status(member.id) };
+            Candidate {
+                agent: member.id,
+                local,
+                site: member.site,
+                free_bytes: if takes { space.free_bytes } else { 0 },
+                capacity_bytes: if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes },
+                suspect,
+                latency_us: status.round_trip_us,
+                in_flight: status.in_flight,
+            }
+        };
+        members.into_iter().zip(known).map(candidate).collect()
+    }
+
+    /// Pings who is due until `shutdown`.
+    pub async fn run(self: Arc<Self>, network: Arc<dyn Network>, shutdown: CancellationToken) {
+        loop {
+            for agent in self.due() {
+                let (health, network) = (self.clone(), network.clone());
+                tokio::spawn(async move {
+                    let answer = health.ask(&network, agent, health.timing.ping_timeout).await;
+                    health.apply(match answer {
+                        Some(report) => Event::Heard(agent, Some(report)),
+                        None => Event::Missed(agent),
+                    });
+                    health.work.notify_one();
+                });
+            }
+            let next = self.state().core.next_due();
+            let wait = next.map_or(self.timing.ping_interval, |at| at.saturating_sub(self.now()));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn due(&self) -> Vec<AgentId> {
+        let now = self.now();
+        self.state().core.due(now, PINGS_AT_ONCE)
+    }
+
+    async fn ask(&self, network: &Arc<dyn Network>, agent: AgentId, timeout: Duration) -> Option<SelfReport> {
+        let request = wire::request(wire::Method::Ping, &self.self_report()).ok()?;
+        let response = network.call(agent, Lane::Control, request, timeout).await.ok()?;
+        wire::done::<SelfReport>(&response).ok()
+    }
+
+    fn apply(&self, event: Event) {
+        let now = self.now();
+        let changed = self.state().core.apply(now, event);
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        self.view.send_replace(self.view());
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,275 @@
+//! What agents ask of each other, as bytes.
+//!
+//! A request is a method, a small head (a version byte, then postcard) and bulk bytes that nobody copies. Numbers are
+//! never used twice: what changes its meaning becomes a new method or a new version of the head. An agent that does
+//! not know a method or a version says so, and the asker treats it as an agent that cannot do that yet.
+
+use bytes::Bytes;
+use dci_proto::{AgentId, ShardHash, ShardKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shoal_ledger::AgentRoles;
+use shoal_net::{Request, Response};
+
+/// Version of the heads below.
+const HEAD_VERSION: u8 = 1;
+/// Characters of a reason sent with a refusal, at most.
+const REASON_LIMIT: usize = 500;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Method {
+    /// A message of consensus, in the body both ways. Control.
+    Consensus = 1,
+    /// Are you there? [`crate::health::SelfReport`] both ways. Control.
+    Ping = 2,
+    /// Keep a shard: [`ShardPut`], its bytes in the body.
+    ShardPut = 3,
+    /// Give a shard: [`ShardGet`]; its bytes come in the body.
+    ShardGet = 4,
+    /// Drop a shard: [`ShardDelete`].
+    ShardDelete = 5,
+    /// What the ledger says of a shard: [`ShardDelete`]; answers [`ShardNeed`]. Asked by agents without a ledger.
+    ShardNeeded = 6,
+    /// Who is a member: answers [`MemberList`]. Asked by agents without a ledger.
+    Members = 7,
+    /// Keep a piece of an encrypted copy of the ledger: [`CopyPiece`], its bytes in the body.
+    CopyPiece = 8,
+}
+
+impl Method {
+    const ALL: [Self; 8] = [
+        Self::Consensus,
+        Self::Ping,
+        Self::ShardPut,
+        Self::ShardGet,
+        Self::ShardDelete,
+        Self::ShardNeeded,
+        Self::Members,
+        Self::CopyPiece,
+    ];
+
+    pub(crate) fn of(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| *method as u16 == number)
+    }
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Status {
+    /// As asked.
+    Done = 0,
+    /// No such shard.
+    NotFound = 1,
+    /// No room.
+    Full = 2,
+    /// The shard is damaged.
+    Damaged = 3,
+    /// Not done, for a good reason.
+    Refused = 4,
+    /// It went wrong.
+    Failed = 5,
+    /// The method or the head is not understood.
+    Unknown = 6,
+    /// Still starting, or without what it takes.
+    NotReady = 7,
+}
+
+impl Status {
+    const ALL: [Self; 8] = [
+        Self::Done,
+        Self::NotFound,
+        Self::Full,
+        Self::Damaged,
+        Self::Refused,
+        Self::Failed,
+        Self::Unknown,
+        Self::NotReady,
+    ];
+
+    pub(crate) fn of(number: u16) -> Self {
+        Self::ALL.into_iter().find(|status| *status as u16 == number).unwrap_or(Self::Failed)
+    }
+}
+
+/// Keep this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardPut {
+    pub(crate) key: ShardKey,
+    pub(crate) hash: ShardHash,
+}
+
+/// Give this shard, or a range of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardGet {
+    pub(crate) key: ShardKey,
+    pub(crate) range: Option<(u32, u32)>,
+}
+
+/// Drop this shard: at this position of the ledger or before, nothing counted on it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardDelete {
+    pub(crate) key: ShardKey,
+    pub(crate) position: u64,
+}
+
+/// Whether the ledger, at the position asked for or later, counts on a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardNeed {
+    pub(crate) needed: bool,
+}
+
+/// The members, as far as an agent without a ledger needs to know them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberList {
+    pub(crate) pool_name: String,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) id: AgentId,
+    pub(crate) control: Vec<std::net::SocketAddr>,
+    pub(crate) data: Vec<std::net::SocketAddr>,
+    pub(crate) roles: AgentRoles,
+}
+
+/// A piece of a copy of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CopyPiece {
+    /// The copy's number; later ones are greater.
+    pub(crate) copy: u64,
+    /// Where the piece belongs; pieces come in order.
+    pub(crate) offset: u64,
+    /// With the last piece: BLAKE3 of the whole copy.
+    pub(crate) complete: Option<[u8; 32]>,
+}
+
+/// Why a message cannot be made or understood.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum WireError {
+    /// Not understood, or too large to be made.
+    #[error("a message does not decode: {0}")]
+    Malformed(String),
+    /// The other end said no.
+    #[error("{reason}")]
+    Refused {
+        /// Which kind of no.
+        status: Status,
+        /// In its words.
+        reason: String,
+    },
+}
+
+/// A request without bulk bytes.
+pub(crate) fn request<T: Serialize>(method: Method, head: &T) -> Result<Request, WireError> {
+    request_with_body(method, head, Bytes::new())
+}
+
+/// A request with bulk bytes.
+pub(crate) fn request_with_body<T: Serialize>(method: Method, head: &T, body: Bytes) -> Result<Request, WireError> {
+    Ok(Request { method: method as u16, head: encode(head)?, body })
+}
+
+/// A good answer without bulk bytes.
+pub(crate) fn answer<T: Serialize>(head: &T) -> Response {
+    match encode(head) {
+        Ok(head) => Response { status: Status::Done as u16, head, body: Bytes::new() },
+        Err(error) => refusal(Status::Failed, &error.to_string()),
+    }
+}
+
+/// A good answer with bulk bytes only.
+pub(crate) fn answer_bytes(body: Bytes) -> Response {
+    Response { status: Status::Done as u16, head: Bytes::new(), body }
+}
+
+/// A bad answer.
+pub(crate) fn refusal(status: Status, reason: &str) -> Response {
+    let reason: String = reason.chars().take(REASON_LIMIT).collect();
+    Response { status: status as u16, head: Bytes::from(reason), body: Bytes::new() }
+}
+
+/// What a good answer says.
+pub(crate) fn done<T: DeserializeOwned>(response: &Response) -> Result<T, WireError> {
+    check(response)?;
+    decode(&response.head)
+}
+
+/// Whether the answer is good.
+pub(crate) fn check(response: &Response) -> Result<(), WireError> {
+    match Status::of(response.status) {
+        Status::Done => Ok(()),
+        status => Err(WireError::Refused { status, reason: reason(response) }),
+    }
+}
+
+/// A head as bytes.
+pub(crate) fn encode<T: Serialize>(head: &T) -> Result<Bytes, WireError> {
+    let bytes = postcard::to_extend(head, vec![HEAD_VERSION]);
+    bytes.map(Bytes::from).map_err(|error| WireError::Malformed(error.to_string()))
+}
+
+/// A head from bytes.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match bytes.split_first() {
+        Some((&HEAD_VERSION, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| WireError::Malformed(error.to_string()))
+        }
+        Some((version, _)) => Err(WireError::Malformed(format!("its version is {version}, not {HEAD_VERSION}"))),
+        None => Err(WireError::Malformed("it is empty".into())),
+    }
+}
+
+fn reason(response: &Response) -> String {
+    String::from_utf8_lossy(&response.head).chars().take(REASON_LIMIT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_stand_for_one_method_and_one_status_each() {
+        for method in Method::ALL {
+            assert_eq!(Method::of(method as u16), Some(method));
+        }
+        assert_eq!(Method::of(0), None);
+        for status in Status::ALL {
+            assert_eq!(Status::of(status as u16), status);
+        }
+        assert_eq!(Status::of(999), Status::Failed);
+    }
+
+    #[test]
+    fn a_shard_request_of_version_1_reads_as_it_was_written_then() {
+        let head = ShardPut { key: ShardKey { stripe: dci_proto::StripeId([1; 16]), index: 2 }, hash: ShardHash([3; 16]) };
+        let mut stored = vec![1];
+        stored.extend([1; 16]);
+        stored.push(2);
+        stored.extend([3; 16]);
+        assert_eq!(encode(&head).expect("encodes"), stored);
+        assert_eq!(decode::<ShardPut>(&stored).expect("decodes"), head);
+    }
+
+    #[test]
+    fn a_head_of_another_version_is_told_apart() {
+        let error = decode::<ShardPut>(&[2, 0, 0]).expect_err("refused");
+        assert!(error.to_string().contains("version is 2"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_strangers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<ShardPut>(&bytes);
+            let _ = decode::<MemberList>(&bytes);
+            let _ = decode::<CopyPiece>(&bytes);
+            let _ = decode::<crate::health::SelfReport>(&bytes);
+        }
+    }
+}
