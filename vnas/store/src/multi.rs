@@ -30,10 +30,12 @@ pub struct MultiStore {
     locks: Arc<KeyLocks>,
 }
 
+/// A store, or why it could not be opened.
+type Opened = Result<Arc<dyn ShardStore>, StoreError>;
+
 struct Member {
     name: String,
-    /// The store, or why it could not be opened.
-    store: Result<Arc<dyn ShardStore>, StoreError>,
+    store: Opened,
     problem: Mutex<Option<StoreError>>,
 }
 
@@ -72,7 +74,7 @@ impl MultiStore {
         Self::join(stores.into_iter().map(|(name, store)| (name, Ok(store))).collect())
     }
 
-    fn join(stores: Vec<(String, Result<Arc<dyn ShardStore>, StoreError>)>) -> Self {
+    fn join(stores: Vec<(String, Opened)>) -> Self {
         let members = stores
             .into_iter()
             .map(|(name, store)| Member { name, problem: Mutex::new(store.as_ref().err().cloned()), store })

@@ -108,25 +108,7 @@ impl DiskStore {
     /// [`StoreError::Unplugged`] if the directory has no id file and none is to be made, [`StoreError::Invalid`] if
     /// it is in use by another process or was written by a newer version, else what the disk said.
     pub fn open(config: DiskStoreConfig) -> Result<Self, StoreError> {
-        let identity = match Identity::open(&config.directory) {
-            Err(StoreError::Unplugged(_)) if config.create_if_new => Identity::create(&config.directory, |store| {
-                files::prepare(store)?;
-                segments::prepare(store)
-            }),
-            opened => opened,
-        }?;
-        let segment_bytes = config.effective_segment_bytes();
-        let space = Arc::new(Space::new(SpaceLimits {
-            directory: config.directory.clone(),
-            cap_bytes: (config.cap_bytes > 0).then_some(config.cap_bytes),
-            reserve_bytes: config.reserve_bytes,
-            headroom_bytes: u64::from(segment_bytes / 2),
-        }));
-        let files = ShardFiles::open(&config.directory, Arc::clone(&space))?;
-        let segments = Segments::open(&config.directory, *identity.id.as_bytes())?;
-        let end = segments::recover(&segments)?;
-        let shared = Arc::new(Shared { identity, space, files, segments });
-        let writer = Writer::new(Arc::clone(&shared), WriterConfig { segment_bytes }, end)?;
+        let (shared, writer) = open_parts(&config)?;
         let (sender, receiver) = mpsc::channel(WRITER_QUEUE);
         let thread = std::thread::Builder::new()
             .name("shoal-segments".into())
@@ -225,6 +207,33 @@ impl DiskStore {
         }
         Ok(hash)
     }
+}
+
+/// Opens all but the thread: finishes what a crash left undone and takes stock.
+fn open_parts(config: &DiskStoreConfig) -> Result<(Arc<Shared>, Writer), StoreError> {
+    let directory = config.directory.clone();
+    let identity = match Identity::open(&directory) {
+        Err(StoreError::Unplugged(_)) if config.create_if_new => Identity::create(&directory, |store| {
+            files::prepare(store)?;
+            segments::prepare(store)
+        }),
+        opened => opened,
+    }?;
+    let segment_bytes = config.effective_segment_bytes();
+    let limits = SpaceLimits {
+        name: directory.display().to_string(),
+        cap_bytes: (config.cap_bytes > 0).then_some(config.cap_bytes),
+        reserve_bytes: config.reserve_bytes,
+        headroom_bytes: u64::from(segment_bytes / 2),
+    };
+    let measured = directory.clone();
+    let space = Arc::new(Space::new(limits, Box::new(move || system::free_bytes(&measured).ok())));
+    let files = ShardFiles::open(&directory, Arc::clone(&space))?;
+    let segments = Segments::open(&directory, *identity.id.as_bytes())?;
+    let end = segments::recover(&segments)?;
+    let shared = Arc::new(Shared { identity, space, files, segments });
+    let writer = Writer::new(Arc::clone(&shared), WriterConfig { segment_bytes }, end)?;
+    Ok((shared, writer))
 }
 
 /// The header of a shard to be kept, if its bytes are those that were meant. One pass over the bytes.

@@ -321,3 +321,37 @@ fn answer(guard: KeyGuard, reply: Reply, result: Result<(), StoreError>) {
     drop(guard);
     let _ = reply.send(result);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DiskStoreConfig;
+    use crate::contract::{bytes, key};
+    use crate::disk::open_parts;
+
+    fn entry(number: u8) -> Entry {
+        let data = bytes(number.into(), 1000);
+        let blocks = dci_proto::block_hashes(&data);
+        let header = Header { kind: Kind::Shard, key: key(number), bytes: 1000, durable_below: 0, blocks };
+        Entry { header, data }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_and_the_next_one_works() {
+        let directory = tempfile::TempDir::new().expect("a temporary directory");
+        let config = DiskStoreConfig { create_if_new: true, ..DiskStoreConfig::new(directory.path().join("store")) };
+        let (shared, mut writer) = open_parts(&config).expect("opens");
+        writer.append(&[entry(1)]).expect("the first append");
+        let head = writer.head.as_mut().expect("there is a segment");
+        // Opened for reading only, so that writing fails.
+        head.file = Arc::new(File::open(shared.segments.path(head.segment)).expect("opens"));
+        let failed = writer.append(&[entry(2), entry(3)]);
+        assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+        writer.append(&[entry(4)]).expect("the next append");
+        drop((writer, shared));
+        let (shared, _writer) = open_parts(&config).expect("opens again");
+        let kept: Vec<_> = shared.list(None, 10).expect("list").into_iter().map(|info| info.key).collect();
+        assert_eq!(kept, [key(1), key(4)]);
+        assert!(shared.get(key(4), None).expect("get") == bytes(4, 1000));
+    }
+}
