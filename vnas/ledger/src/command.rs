@@ -210,6 +210,7 @@ pub enum Command {
 }
 
 /// What came of a command that was carried out.
+#[allow(missing_docs, reason = "each outcome's own sentence says what its fields are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It is done.

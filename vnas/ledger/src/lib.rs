@@ -13,6 +13,7 @@ mod local;
 mod model;
 pub mod query;
 mod tables;
+mod validate;
 
 pub use apply::apply;
 /// How much of anything the ledger keeps or takes at once.
@@ -36,6 +37,7 @@ pub use model::{
     NodePath, NodePathError, PoolRecord, Property, PropertyName, ShardPlace, StripeRecord, TicketRecord, UserRecord,
     UserRole, VolumePolicy, VolumeRecord,
 };
+pub use validate::validate;
 
 /// Bytes of a file kept in the ledger itself instead of in shards, at most.
 pub const INLINE_LIMIT_BYTES: usize = 2 * 1024;

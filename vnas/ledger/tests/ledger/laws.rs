@@ -1,0 +1,1 @@
+//! Random commands against the naive model.

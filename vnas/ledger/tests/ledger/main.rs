@@ -1,0 +1,12 @@
+//! The ledger as its callers see it: commands in, outcomes and queries out, every invariant checked after each step.
+
+mod content;
+mod format;
+mod harness;
+mod laws;
+mod locks;
+mod members;
+mod model;
+mod namespace;
+mod replay;
+mod volumes;

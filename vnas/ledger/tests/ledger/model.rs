@@ -1,0 +1,1 @@
+//! A naive namespace to compare with: a map of paths.
