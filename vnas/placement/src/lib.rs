@@ -2,7 +2,16 @@
 //!
 //! Pure: takes what is known of the agents and a seed, returns a decision; the same input gives the same decision.
 
+mod choose;
+mod geometry;
+mod room;
+pub mod voters;
+
 use dci_proto::AgentId;
+
+pub use choose::{choose, read_order, spare};
+pub use geometry::{geometry, small_file_geometry};
+pub use room::room_bytes;
 
 /// What is known of an agent that could take a shard, or give one.
 #[derive(Debug, Clone, PartialEq, Eq)]
