@@ -2,8 +2,7 @@
 
 use dci_proto::AgentId;
 use shoal_ledger::{
-    AgentRecord, AgentRoles, AgentState, Command, Outcome, Rejection, TicketRecord, UserRecord, UserRole, limits,
-    query,
+    AgentRecord, AgentRoles, AgentState, Command, Outcome, Rejection, TicketRecord, UserRecord, UserRole, limits, query,
 };
 
 use crate::harness::{Ledger, START_MS, agent, chunked, create_pool, fresh};
@@ -143,10 +142,7 @@ fn a_member_that_stripes_count_on_is_struck_off_by_force_only() {
     let mut ledger = two();
     ledger.ok(chunked("/f", vec![fresh(1, 1, 10)]));
     let strike = |number: u8, force| Command::RemoveAgent { agent: AgentId([number; 32]), force };
-    assert_eq!(
-        ledger.refused(strike(2, false)),
-        Rejection::StillNeeded { agent: "pc-2".to_owned(), stripes: 1 }
-    );
+    assert_eq!(ledger.refused(strike(2, false)), Rejection::StillNeeded { agent: "pc-2".to_owned(), stripes: 1 });
     ledger.ok(strike(2, true));
     assert_eq!(query::agent(&ledger.kv, AgentId([2; 32])).expect("memory"), None);
     assert!(matches!(ledger.refused(strike(2, true)), Rejection::UnknownAgent(_)));

@@ -102,9 +102,7 @@ fn a_condition_is_checked_in_the_step_that_changes() {
     let node = ledger.must("/x");
     let now = Expect::Version { inode: node.inode, version: node.version };
     let other = Expect::Version { inode: node.inode, version: node.version + 1 };
-    let put = |at: &str, expect| {
-        file_with(at, FileContent::Inline(Bytes::from_static(b"new")), 3, expecting(expect))
-    };
+    let put = |at: &str, expect| file_with(at, FileContent::Inline(Bytes::from_static(b"new")), 3, expecting(expect));
     for (at, expect) in [("/x", Expect::Absent), ("/x", other), ("/new", Expect::Present), ("/new", now)] {
         let refused = ledger.refused(put(at, expect));
         assert_eq!(refused, Rejection::PreconditionFailed(at.to_owned()), "{expect:?}");
@@ -112,12 +110,8 @@ fn a_condition_is_checked_in_the_step_that_changes() {
     for expect in [other, Expect::Absent] {
         assert!(matches!(ledger.refused(remove("/x", expecting(expect))), Rejection::PreconditionFailed(_)));
     }
-    let moved = |expect| Command::Rename {
-        from: path("/x"),
-        to: path("/a/f"),
-        overwrite: true,
-        guard: expecting(expect),
-    };
+    let moved =
+        |expect| Command::Rename { from: path("/x"), to: path("/a/f"), overwrite: true, guard: expecting(expect) };
     assert_eq!(ledger.refused(moved(other)), Rejection::PreconditionFailed("/x".to_owned()));
     ledger.ok(put("/new", Expect::Absent));
     ledger.ok(put("/new", Expect::Present));
@@ -153,7 +147,9 @@ fn a_folder_of_thousands_is_removed_and_copied_page_by_page() {
 #[test]
 fn a_listing_goes_on_after_a_name() {
     let mut ledger = Ledger::new();
-    ["/b", "/a", "/c", "/\u{e9}"].map(|at| ledger.ok(folder(at)));
+    for at in ["/b", "/a", "/c", "/\u{e9}"] {
+        ledger.ok(folder(at));
+    }
     let list = |after: Option<&str>, limit: usize| {
         let mut names = Vec::new();
         query::children(&ledger.kv, ledger.must("/").inode, after, &mut |node| {
@@ -184,9 +180,9 @@ fn renaming_moves_the_row_and_keeps_number_and_version() {
 fn renaming_and_copying_refuse_what_would_lose_the_source() {
     let mut ledger = tree();
     let into_itself = |at: &str| Rejection::IntoItself(at.to_owned());
-    for make in [|from: &str, to: &str, over| rename(from, to, over), |from: &str, to: &str, over| {
-        copy(from, to, over, true)
-    }] {
+    for make in
+        [|from: &str, to: &str, over| rename(from, to, over), |from: &str, to: &str, over| copy(from, to, over, true)]
+    {
         for (from, to, overwrite, expected) in [
             ("/a", "/a", true, into_itself("/a")),
             ("/a", "/a/b/c", true, into_itself("/a")),
@@ -250,12 +246,8 @@ fn properties_are_changed_all_or_none() {
 fn times_are_set_and_the_version_stays() {
     let mut ledger = tree();
     let before = ledger.must("/x");
-    let set = |at: &str, modified_ms, created_ms| Command::SetTimes {
-        path: path(at),
-        guard: ana(),
-        modified_ms,
-        created_ms,
-    };
+    let set =
+        |at: &str, modified_ms, created_ms| Command::SetTimes { path: path(at), guard: ana(), modified_ms, created_ms };
     ledger.ok(set("/x", Some(-5), None));
     ledger.ok(set("/", None, Some(7)));
     let after = ledger.must("/x");
