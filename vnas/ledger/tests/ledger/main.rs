@@ -1,5 +1,7 @@
 //! The ledger as its callers see it: commands in, outcomes and queries out, every invariant checked after each step.
 
+#![allow(clippy::expect_used, reason = "a test's helpers may fail the test")]
+
 mod content;
 mod format;
 mod harness;
