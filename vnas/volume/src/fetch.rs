@@ -1,0 +1,372 @@
+//! One stripe, or a range of it, from the agents that have its shards.
+//!
+//! The data shards that hold the range are asked for just that range. When one of them is known to be out of reach,
+//! fails or takes longer than it usually does, the same column of other shards is asked for, and any `k` of these
+//! give the bytes back. Whole copies (`k` = 1) are the same with one column.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dci_proto::{AgentId, ShardKey, StripeId, shard_hash};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use shoal_ledger::StripeRecord;
+use shoal_placement::read_order;
+use tokio::time::Instant;
+
+use crate::core::{Core, work_on};
+use crate::latency::Request;
+use crate::stats::{BadShard, add};
+use crate::stripe::{ReadPlan, open, plan_read};
+use crate::{DriveError, PeerError, Urgency};
+
+/// Another source is asked when one takes longer than it usually does, but not before this: noise.
+const HEDGE_MIN: Duration = Duration::from_millis(20);
+/// And not later than this, however slow it usually is.
+const HEDGE_MAX: Duration = Duration::from_millis(500);
+/// When it is not known how long an agent usually takes.
+const HEDGE_UNKNOWN: Duration = Duration::from_millis(100);
+/// An agent that is known to be in trouble is waited for this long.
+const SUSPECT_PATIENCE: Duration = Duration::from_millis(600);
+/// Any other agent is waited for at least this long, and three times what it usually takes or, if that is not known,
+/// what another one has just taken. If none has answered, as long as the bytes take on a slow line.
+const PATIENCE_MIN: Duration = Duration::from_millis(800);
+/// But at most this long.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// A line on which nobody should be given up too early.
+const SLOW_LINE_BYTES_PER_MS: u64 = 1000;
+/// How often it is checked whether an agent that is late has been found silent by others.
+const LATE_TICK: Duration = Duration::from_millis(100);
+
+/// A stripe as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stripe {
+    pub(crate) id: StripeId,
+    pub(crate) record: Arc<StripeRecord>,
+}
+
+/// Plain bytes of a stripe. Should what comes not be what was written, once more with every shard checked against its
+/// hash, so that the false one is found and left out.
+pub(crate) async fn fetch(core: &Core, stripe: &Stripe, range: Range<u32>) -> Result<Bytes, DriveError> {
+    match Fetch::new(core, stripe, range.clone(), false)?.run().await {
+        Err(DriveError::Damaged(reason)) => {
+            tracing::warn!(stripe = %stripe.id, reason, "a stripe does not open; checking each of its shards");
+            let whole = Fetch::new(core, stripe, 0..stripe.record.plain_bytes, true)?.run().await?;
+            Ok(whole.slice(range.start as usize..range.end as usize))
+        }
+        result => result,
+    }
+}
+
+/// An agent that should have a shard.
+#[derive(Clone, Copy)]
+struct Source {
+    index: u8,
+    agent: AgentId,
+    suspect: bool,
+    asked_column: bool,
+    /// It takes longer than usual: others are asked first.
+    late: bool,
+    failed: bool,
+}
+
+/// A request that has not been answered yet.
+struct Asked {
+    id: usize,
+    index: u8,
+    agent: AgentId,
+    range: Range<u32>,
+    since: Instant,
+    suspect: bool,
+    /// Takes longer than usual: no longer counted on.
+    late: bool,
+}
+
+type Answer = (usize, Result<Bytes, PeerError>);
+
+struct Fetch<'a> {
+    core: &'a Core,
+    stripe: &'a Stripe,
+    plan: ReadPlan,
+    /// Every shard is checked against its hash.
+    checked: bool,
+    /// Best first.
+    sources: Vec<Source>,
+    asked: Vec<Asked>,
+    next_id: usize,
+    answers: FuturesUnordered<BoxFuture<'a, Answer>>,
+    pieces: Vec<(u8, Bytes)>,
+    columns: Vec<(u8, Bytes)>,
+    /// The longest an answer took.
+    slowest: Option<Duration>,
+    /// Shards known to be missing or damaged.
+    bad: usize,
+    last_error: Option<PeerError>,
+}
+
+impl<'a> Fetch<'a> {
+    fn new(core: &'a Core, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Result<Self, DriveError> {
+        let plan = plan_read(&stripe.record, range);
+        Ok(Self {
+            core,
+            stripe,
+            plan,
+            checked,
+            sources: sources(core, &stripe.record),
+            asked: Vec::new(),
+            next_id: 0,
+            answers: FuturesUnordered::new(),
+            pieces: Vec::new(),
+            columns: Vec::new(),
+            slowest: None,
+            bad: 0,
+            last_error: None,
+        })
+    }
+
+    async fn run(mut self) -> Result<Bytes, DriveError> {
+        self.begin();
+        loop {
+            if let Some(parts) = self.complete() {
+                return self.open(parts).await;
+            }
+            if self.is_hopeless() {
+                return Err(self.failure());
+            }
+            let wake = self.wake_at();
+            tokio::select! {
+                biased;
+                Some((id, result)) = self.answers.next() => self.answered(id, result),
+                () = tokio::time::sleep_until(wake) => self.look_after_late(),
+            }
+        }
+    }
+
+    fn k(&self) -> usize {
+        usize::from(self.stripe.record.k)
+    }
+
+    /// Asks for the planned pieces where all their agents are well, else for the best columns.
+    fn begin(&mut self) {
+        let well = |index: u8| self.sources.iter().any(|source| source.index == index && !source.suspect);
+        if self.k() > 1 && !self.checked && self.plan.pieces.iter().all(|(index, _)| well(*index)) {
+            for (index, range) in self.plan.pieces.clone() {
+                if let Some(at) = self.sources.iter().position(|source| source.index == index) {
+                    self.ask(at, range);
+                }
+            }
+            return;
+        }
+        self.ask_columns();
+    }
+
+    /// Asks for as many further columns as are wanting, of the best sources.
+    fn ask_columns(&mut self) {
+        let coming = self.asked.iter().filter(|asked| !asked.late && asked.range == self.plan.column).count();
+        let mut wanting = self.k().saturating_sub(self.columns.len() + coming);
+        for late in [false, true] {
+            for at in 0..self.sources.len() {
+                let source = self.sources[at];
+                if wanting > 0 && !source.failed && !source.asked_column && source.late == late {
+                    self.ask(at, self.plan.column.clone());
+                    wanting -= 1;
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, at: usize, range: Range<u32>) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let source = &mut self.sources[at];
+        source.asked_column |= range == self.plan.column;
+        let Source { index, agent, suspect, .. } = *source;
+        self.asked.push(Asked { id, index, agent, range: range.clone(), since: Instant::now(), suspect, late: false });
+        let key = ShardKey { stripe: self.stripe.id, index };
+        let part = (range != (0..self.stripe.record.shard_bytes)).then_some(range);
+        let get = self.core.peers.get(agent, key, part, Urgency::Foreground);
+        self.answers.push(Box::pin(async move { (id, get.await) }));
+    }
+
+    fn answered(&mut self, id: usize, result: Result<Bytes, PeerError>) {
+        let Some(at) = self.asked.iter().position(|asked| asked.id == id) else { return };
+        let asked = self.asked.swap_remove(at);
+        let result = result.and_then(|bytes| self.check(&asked, bytes));
+        match result {
+            Ok(bytes) => {
+                let took = asked.since.elapsed();
+                self.slowest = self.slowest.max(Some(took));
+                self.core.latencies.record(asked.agent, Request::Get, bytes.len(), took);
+                if self.plan.pieces.iter().any(|(index, range)| *index == asked.index && *range == asked.range) {
+                    self.pieces.push((asked.index, bytes.clone()));
+                }
+                if asked.range == self.plan.column {
+                    self.columns.push((asked.index, bytes));
+                }
+            }
+            Err(error) => self.failed(&asked, error),
+        }
+    }
+
+    /// The giver has checked its own checksums; here the length, and where it matters the hash of the whole shard.
+    fn check(&self, asked: &Asked, bytes: Bytes) -> Result<Bytes, PeerError> {
+        let damaged = |reason: &str| PeerError::Damaged { agent: asked.agent, reason: reason.to_owned() };
+        if bytes.len() != asked.range.len() {
+            return Err(damaged("it gave another number of bytes"));
+        }
+        let expected = self.stripe.record.shards.get(usize::from(asked.index)).map(|place| place.hash);
+        if self.checked && expected != Some(shard_hash(&bytes)) {
+            return Err(damaged("its bytes do not match the ledger's hash"));
+        }
+        Ok(bytes)
+    }
+
+    fn failed(&mut self, asked: &Asked, error: PeerError) {
+        tracing::debug!(%error, stripe = %self.stripe.id, index = asked.index, "a shard cannot be had");
+        if let Some(source) = self.sources.iter_mut().find(|source| source.index == asked.index) {
+            source.failed = true;
+        }
+        match error {
+            PeerError::NotFound(_) | PeerError::Damaged { .. } => {
+                self.bad += 1;
+                let key = ShardKey { stripe: self.stripe.id, index: asked.index };
+                self.core.counters.note_bad(BadShard { key, agent: asked.agent });
+            }
+            _ => self.core.peers.suspect(asked.agent, "it did not give a shard"),
+        }
+        self.last_error = Some(error);
+        self.ask_columns();
+    }
+
+    /// When the next request becomes late or is to be given up.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let due = |asked: &Asked| {
+            if asked.late { (now + LATE_TICK).min(asked.since + self.patience(asked)) } else { asked.since + self.hedge_after(asked) }
+        };
+        self.asked.iter().map(due).min().unwrap_or(now)
+    }
+
+    fn look_after_late(&mut self) {
+        let now = Instant::now();
+        let mut newly_late = 0;
+        for at in 0..self.asked.len() {
+            let asked = &self.asked[at];
+            if !asked.late && now >= asked.since + self.hedge_after(asked) {
+                let index = asked.index;
+                self.asked[at].late = true;
+                self.sources.iter_mut().filter(|source| source.index == index).for_each(|source| source.late = true);
+                newly_late += 1;
+            }
+        }
+        let given_up: Vec<usize> = self
+            .asked
+            .iter()
+            .filter(|asked| now >= asked.since + self.patience(asked))
+            .map(|asked| asked.id)
+            .collect();
+        if newly_late > 0 {
+            add(&self.core.counters.hedges, newly_late);
+            self.ask_columns();
+        }
+        for id in given_up {
+            if let Some(at) = self.asked.iter().position(|asked| asked.id == id) {
+                let asked = self.asked.swap_remove(at);
+                let reason = "no answer in time".to_owned();
+                self.failed(&asked, PeerError::Unreachable { agent: asked.agent, reason });
+            }
+        }
+    }
+
+    fn p95(&self, asked: &Asked) -> Option<Duration> {
+        self.core.latencies.p95(asked.agent, Request::Get, asked.range.len())
+    }
+
+    fn hedge_after(&self, asked: &Asked) -> Duration {
+        self.p95(asked).unwrap_or(HEDGE_UNKNOWN).clamp(HEDGE_MIN, HEDGE_MAX)
+    }
+
+    fn patience(&self, asked: &Asked) -> Duration {
+        let waited = asked.since.elapsed();
+        if asked.suspect || (waited >= SUSPECT_PATIENCE && self.is_suspect(asked.agent)) {
+            return SUSPECT_PATIENCE;
+        }
+        let usual = match (self.p95(asked), self.slowest) {
+            (Some(p95), _) => 3 * p95,
+            (None, Some(slowest)) => 3 * slowest,
+            (None, None) => PATIENCE_MIN + Duration::from_millis(asked.range.len() as u64 / SLOW_LINE_BYTES_PER_MS),
+        };
+        usual.clamp(PATIENCE_MIN, PATIENCE_MAX)
+    }
+
+    fn is_suspect(&self, agent: AgentId) -> bool {
+        self.core.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
+    }
+
+    /// The parts that give the bytes, if they are all here.
+    fn complete(&mut self) -> Option<Vec<(u8, Bytes)>> {
+        if !self.checked && self.pieces.len() == self.plan.pieces.len() {
+            return Some(std::mem::take(&mut self.pieces));
+        }
+        if self.columns.len() >= self.k() {
+            let mut columns = std::mem::take(&mut self.columns);
+            columns.truncate(self.k());
+            return Some(columns);
+        }
+        None
+    }
+
+    /// Whether neither the pieces nor `k` columns can come any more.
+    fn is_hopeless(&self) -> bool {
+        if self.asked.is_empty() {
+            return true;
+        }
+        let coming = |index: u8, range: &Range<u32>| {
+            self.asked.iter().any(|asked| asked.index == index && asked.range == *range)
+                || self.pieces.iter().any(|(have, _)| *have == index)
+        };
+        if !self.checked && self.plan.pieces.iter().all(|(index, range)| coming(*index, range)) {
+            return false;
+        }
+        self.sources.iter().filter(|source| !source.failed).count() < self.k()
+    }
+
+    fn failure(&self) -> DriveError {
+        let (k, shards) = (self.k(), self.stripe.record.shards.len());
+        let left = self.sources.iter().filter(|source| !source.failed).count();
+        if shards - self.bad.min(shards) < k {
+            return DriveError::Damaged(format!("{} of {shards} shards of a chunk are lost, {k} are needed", self.bad));
+        }
+        let detail = self.last_error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
+        DriveError::Unavailable(format!("{left} of {shards} shards of a chunk can be had, {k} are needed{detail}"))
+    }
+
+    async fn open(self, parts: Vec<(u8, Bytes)>) -> Result<Bytes, DriveError> {
+        let (keys, record, plan) = (Arc::clone(&self.core.keys), Arc::clone(&self.stripe.record), self.plan);
+        let bytes = parts.iter().map(|(_, part)| part.len()).sum();
+        let k = record.k;
+        if k > 1 && parts.iter().any(|(index, _)| *index >= k) {
+            add(&self.core.counters.degraded_reads, 1);
+        }
+        drop(self.answers);
+        work_on(bytes, move || open(&keys, &record, &plan, parts))
+            .await?
+            .map_err(|error| DriveError::Damaged(error.to_string()))
+    }
+}
+
+/// The agents that should have a shard of the stripe, best first.
+fn sources(core: &Core, record: &StripeRecord) -> Vec<Source> {
+    let candidates = core.peers.candidates();
+    let mut sources = Vec::with_capacity(record.shards.len());
+    for candidate in read_order(&candidates) {
+        let index = record.shards.iter().position(|place| place.agent == Some(candidate.agent));
+        if let Some(index) = index.and_then(|index| u8::try_from(index).ok()) {
+            let (agent, suspect) = (candidate.agent, candidate.suspect);
+            sources.push(Source { index, agent, suspect, asked_column: false, late: false, failed: false });
+        }
+    }
+    sources
+}
