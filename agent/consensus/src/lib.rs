@@ -1,7 +1,14 @@
 //! The ledger replicated by Raft (openraft): the log in an append-only file, the state in redb, many commands to an
 //! entry, linearizable reads anywhere, voters changed one at a time.
 //!
-//! It reaches other agents only through [`ConsensusTransport`].
+//! ```text
+//!  submit ──► propose (leader) / forward (others) ──► openraft ──► log (one fsync an entry) ──► state (redb)
+//!  barrier ─► read index: what the leader had applied, once a quorum says it still follows it
+//!  view ────► the newest read transaction of the state
+//! ```
+//!
+//! It reaches other agents only through [`ConsensusTransport`], and knows no addresses. It never reads a clock to
+//! order anything: reads are confirmed by a quorum, not by a lease.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +16,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::AgentId;
+
+mod barrier;
+mod client;
+mod consensus;
+mod error;
+mod files;
+mod forward;
+mod handle;
+mod log;
+mod membership;
+mod message;
+mod network;
+mod peers;
+mod propose;
+mod state;
+mod status;
+mod types;
+mod upkeep;
+
+pub use consensus::Consensus;
+pub use error::ConsensusError;
+pub use state::StateDump;
+pub use status::ConsensusStatus;
 
 /// How messages of consensus travel; what they mean is this crate's own matter.
 #[async_trait]
@@ -31,4 +61,18 @@ pub struct ConsensusConfig {
     pub heartbeat: Duration,
     /// An election is called after a silence between these two.
     pub election_timeout: (Duration, Duration),
+}
+
+impl ConsensusConfig {
+    /// The settings for agents on one LAN: heartbeats every 300 ms, an election after 1.5 to 2.2 s of silence.
+    #[must_use]
+    pub fn new(agent: AgentId, directory: PathBuf) -> Self {
+        Self {
+            agent,
+            directory,
+            cache_bytes: 32 * 1024 * 1024,
+            heartbeat: Duration::from_millis(300),
+            election_timeout: (Duration::from_millis(1500), Duration::from_millis(2200)),
+        }
+    }
 }

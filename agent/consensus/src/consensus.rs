@@ -1,0 +1,241 @@
+//! Starting and stopping, and what the parts share.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dci_proto::AgentId;
+use openraft::error::{InitializeError, RaftError};
+use openraft::{Config, EmptyNode, SnapshotPolicy};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::barrier::Questions;
+use crate::files::lock_directory;
+use crate::handle::Receiving;
+use crate::log::{LogShared, LogStore};
+use crate::network::Links;
+use crate::peers::Peers;
+use crate::propose::{Batches, Pending};
+use crate::state::{StateDump, StateMachine, StateStore};
+use crate::status::Hearing;
+use crate::types::{Metrics, RaftNode};
+use crate::{ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, barrier, forward, propose, upkeep};
+
+/// One member of the group that agrees on the ledger. Clones are the same member.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What the parts share.
+pub(crate) struct Shared {
+    pub(crate) agent: AgentId,
+    pub(crate) raft: RaftNode,
+    pub(crate) raft_metrics: watch::Receiver<Metrics>,
+    pub(crate) peers: Peers,
+    pub(crate) state: Arc<StateStore>,
+    pub(crate) log: Arc<LogShared>,
+    pub(crate) log_store: LogStore,
+    pub(crate) propose: mpsc::Sender<Pending>,
+    pub(crate) forward: mpsc::Sender<Pending>,
+    pub(crate) questions: Questions,
+    pub(crate) hearing: Hearing,
+    /// Without a quorum for longer than this, no election is going to help.
+    pub(crate) election_limit: Duration,
+    pub(crate) status: watch::Sender<ConsensusStatus>,
+    pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
+    /// Bytes appended to the log when the state was last made durable.
+    pub(crate) checkpoint_bytes: AtomicU64,
+    _lock: File,
+}
+
+/// Heartbeats missed before a silence counts.
+const HEARTBEATS_MISSED: u32 = 4;
+/// How long an election takes once it is called, on a busy machine.
+const ELECTION: Duration = Duration::from_millis(800);
+
+impl Consensus {
+    /// Opens log and state, or makes empty ones, and takes part from now on.
+    ///
+    /// # Errors
+    /// If the directory is in use, another agent's, damaged, or of a newer version; nothing is changed then.
+    pub async fn start(
+        config: ConsensusConfig,
+        transport: Arc<dyn ConsensusTransport>,
+    ) -> Result<Self, ConsensusError> {
+        let raft_config = Arc::new(raft_config(&config)?);
+        let opening = config.clone();
+        let open = move || {
+            let lock = lock_directory(&opening.directory)?;
+            let state = Arc::new(StateStore::open(&opening.directory, opening.cache_bytes)?);
+            let log_store = LogStore::open(&opening.directory, opening.agent, state.durable())?;
+            Ok::<_, ConsensusError>((lock, state, log_store))
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        let (lock, state, log_store) = opened.map_err(|error| ConsensusError::Stopped(error.to_string()))??;
+        let peers = Peers::new(transport);
+        let machine = StateMachine::new(Arc::clone(&state));
+        let raft = RaftNode::new(config.agent, raft_config, Links(peers.clone()), log_store.clone(), machine)
+            .await
+            .map_err(|error| ConsensusError::Stopped(error.to_string()))?;
+        let (propose, proposals) = Batches::new();
+        let (forward, forwards) = Batches::new();
+        let shared = Arc::new(Shared {
+            agent: config.agent,
+            raft_metrics: raft.metrics(),
+            raft,
+            peers,
+            state,
+            log: log_store.shared(),
+            log_store,
+            propose,
+            forward,
+            questions: Questions::default(),
+            hearing: Hearing::new(config.heartbeat * HEARTBEATS_MISSED),
+            election_limit: config.election_timeout.1 + ELECTION,
+            status: watch::Sender::new(ConsensusStatus::default()),
+            receiving: tokio::sync::Mutex::new(None),
+            checkpoint_bytes: AtomicU64::new(0),
+            _lock: lock,
+        });
+        shared.refresh_status();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(propose::run(shared.raft.clone(), proposals));
+        tasks.spawn(forward::run(Arc::clone(&shared), forwards));
+        tasks.spawn(barrier::run(Arc::clone(&shared)));
+        tasks.spawn(upkeep::run(Arc::clone(&shared)));
+        let this = Self { inner: Arc::new(Inner { shared, tasks: Mutex::new(tasks) }) };
+        this.elect_if_alone().await?;
+        Ok(this)
+    }
+
+    /// Begins an empty ledger whose only voter is this agent.
+    ///
+    /// # Errors
+    /// If this ledger is not empty.
+    pub async fn initialize(&self) -> Result<(), ConsensusError> {
+        let members = BTreeMap::from([(self.shared().agent, EmptyNode {})]);
+        self.shared().raft.initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(InitializeError::NotAllowed(_) | InitializeError::NotInMembers(_)) => {
+                ConsensusError::NotEmpty
+            }
+            RaftError::Fatal(error) => ConsensusError::Stopped(error.to_string()),
+        })
+    }
+
+    /// Answers a message of another member, whose identity the caller has proved.
+    pub async fn handle(&self, from: AgentId, message: Bytes) -> Bytes {
+        self.shared().handle(from, &message).await
+    }
+
+    /// How consensus stands now.
+    #[must_use]
+    pub fn status(&self) -> ConsensusStatus {
+        self.shared().refresh_status();
+        self.shared().status.borrow().clone()
+    }
+
+    /// Tells of changes of leader, members, term and quorum. How far the log has got is not told of by itself.
+    #[must_use]
+    pub fn status_changes(&self) -> watch::Receiver<ConsensusStatus> {
+        self.shared().status.subscribe()
+    }
+
+    /// The whole state as it is now, to be copied elsewhere. Costs nothing until it is read.
+    #[must_use]
+    pub fn snapshot_state(&self) -> StateDump {
+        StateDump::new(self.shared().state.view())
+    }
+
+    /// Makes the state durable and drops the log it covers. Happens by itself in time.
+    ///
+    /// # Errors
+    /// If consensus has stopped.
+    pub async fn compact(&self) -> Result<(), ConsensusError> {
+        let shared = self.shared();
+        let stopped = |error: openraft::error::Fatal<AgentId>| ConsensusError::Stopped(error.to_string());
+        let applied = *shared.state.applied_next().borrow();
+        let Some(upto) = applied.checked_sub(1) else { return Ok(()) };
+        shared.raft.trigger().snapshot().await.map_err(stopped)?;
+        let mut metrics = shared.raft.metrics();
+        let covered = metrics.wait_for(|now| now.running_state.is_err() || now.snapshot.is_some_and(|id| id.index >= upto));
+        let covered = covered.await.map(|now| now.running_state.clone());
+        covered.map_err(|_| ConsensusError::Stopped("the agent stops".to_owned()))?.map_err(stopped)?;
+        shared.raft.trigger().purge_log(upto).await.map_err(stopped)
+    }
+
+    /// Stops taking part and makes the state durable. What is submitted later fails.
+    pub async fn shutdown(&self) {
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let shared = Arc::clone(self.shared());
+        if let Err(error) = shared.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+        let mut tasks = tasks;
+        tasks.shutdown().await;
+        let state = Arc::clone(&shared.state);
+        match tokio::task::spawn_blocking(move || state.checkpoint()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the ledger's state was not made durable; its log has it all"),
+            Err(error) => tracing::warn!(%error, "the ledger's state was not made durable; its log has it all"),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// A lone voter need not wait for anybody.
+    async fn elect_if_alone(&self) -> Result<(), ConsensusError> {
+        let alone = self.status().voters.iter().eq([&self.shared().agent]);
+        if alone {
+            let elected = self.shared().raft.trigger().elect().await;
+            elected.map_err(|error| ConsensusError::Stopped(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // openraft's own tasks go on until they are told to stop.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let raft = self.shared.raft.clone();
+            runtime.spawn(async move { raft.shutdown().await });
+        }
+    }
+}
+
+/// openraft's settings for ours.
+///
+/// Its followers call an election after its lease (`election_timeout_max`) and then their own timeout (between
+/// `_min` and `_max`) have passed: together they are the silence asked for. It looks at its clock every 1.5
+/// `heartbeat_interval`s, which is also how often it then sends heartbeats.
+fn raft_config(config: &ConsensusConfig) -> Result<Config, ConsensusError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (shortest, longest) = (millis(config.election_timeout.0), millis(config.election_timeout.1));
+    let lease = longest / 2;
+    let raft_config = Config {
+        cluster_name: "ledger".to_owned(),
+        heartbeat_interval: millis(config.heartbeat) * 2 / 3,
+        election_timeout_min: shortest.saturating_sub(lease),
+        election_timeout_max: lease,
+        max_payload_entries: 256,
+        // A newcomer this far behind may already be told apart from one that is up to date.
+        replication_lag_threshold: 20_000,
+        // Checkpoints and purging go by bytes, see `upkeep`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    };
+    raft_config.validate().map_err(|error| ConsensusError::Config(error.to_string()))
+}

@@ -1,0 +1,62 @@
+//! Small files that must be whole after any crash, and the lock on the directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::Path;
+
+use crate::ConsensusError;
+
+/// Makes a rename or a new file in `directory` last.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), ConsensusError> {
+    // Windows has no handle to flush for a directory; its file system orders such changes itself.
+    if cfg!(unix) {
+        File::open(directory)
+            .and_then(|file| file.sync_all())
+            .map_err(ConsensusError::io("make durable the directory", directory))?;
+    }
+    Ok(())
+}
+
+/// Replaces `directory/name` so that after a crash either the old or the new content is there.
+pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), ConsensusError> {
+    let temporary = directory.join(format!("{name}.tmp"));
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(ConsensusError::io("write", &temporary))?;
+    let path = directory.join(name);
+    std::fs::rename(&temporary, &path).map_err(ConsensusError::io("put in place", &path))?;
+    sync_directory(directory)
+}
+
+/// Claims the directory for this process until the file is dropped.
+pub(crate) fn lock_directory(directory: &Path) -> Result<File, ConsensusError> {
+    std::fs::create_dir_all(directory).map_err(ConsensusError::io("make the directory", directory))?;
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(ConsensusError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ConsensusError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(source)) => Err(ConsensusError::Io { action: "lock", path, source }),
+    }
+}
+
+/// Appends a checksum, so that damage is noticed.
+pub(crate) fn seal(mut content: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32c::crc32c(&content);
+    content.extend_from_slice(&checksum.to_le_bytes());
+    content
+}
+
+/// The content of a sealed file, if its checksum holds.
+pub(crate) fn unseal(bytes: &[u8]) -> Option<&[u8]> {
+    let (content, checksum) = bytes.split_last_chunk::<4>()?;
+    (crc32c::crc32c(content) == u32::from_le_bytes(*checksum)).then_some(content)
+}

@@ -1,0 +1,172 @@
+//! The format of a segment file, and reading one back after a stop or a crash.
+//!
+//! ```text
+//! segment = "SHOALLOG" version:u32 first_index:u64  frame*
+//! frame   = "FRAM" body_bytes:u32 crc32c(body_bytes, body):u32  body
+//! body    = committed:u64 (index + 1; 0: nothing)  entry+
+//! entry   = bytes:u32 crc32c:u32  postcard(openraft::Entry)
+//! ```
+//!
+//! A frame is what one append wrote before one fsync, so a crash can damage only the last frame: that one was never
+//! acknowledged and is cut off. Anything broken before a sound frame is damage and is reported. `committed` rides
+//! along so that a restart knows how far to apply without another fsync.
+
+use std::path::Path;
+
+use crate::ConsensusError;
+use crate::log::vote::FORMAT_VERSION;
+use crate::types::Entry;
+
+pub(super) const HEADER_BYTES: usize = 20;
+const MAGIC: &[u8; 8] = b"SHOALLOG";
+const FRAME_MAGIC: &[u8; 4] = b"FRAM";
+const FRAME_HEAD_BYTES: usize = 12;
+const ENTRY_HEAD_BYTES: usize = 8;
+/// Bytes of one frame, at most: a whole segment when it is rewritten; appends are far smaller.
+pub(super) const FRAME_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The first bytes of a segment.
+pub(super) fn header(first_index: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes[12..].copy_from_slice(&first_index.to_le_bytes());
+    bytes
+}
+
+/// Builds one frame.
+pub(super) struct FrameWriter {
+    bytes: Vec<u8>,
+    /// Where each entry begins, from the start of the frame.
+    pub(super) offsets: Vec<usize>,
+}
+
+impl FrameWriter {
+    pub(super) fn new(committed_next: u64) -> Self {
+        let mut bytes = vec![0; FRAME_HEAD_BYTES];
+        bytes.extend_from_slice(&committed_next.to_le_bytes());
+        Self { bytes, offsets: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), ConsensusError> {
+        let start = self.bytes.len();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.extend_from_slice(&[0; ENTRY_HEAD_BYTES]);
+        self.bytes = postcard::to_extend(entry, bytes)
+            .map_err(|error| ConsensusError::Format(format!("a log entry cannot be encoded: {error}")))?;
+        let content = &self.bytes[start + ENTRY_HEAD_BYTES..];
+        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        let checksum = crc32c::crc32c(content);
+        self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+        self.offsets.push(start);
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, ConsensusError> {
+        let length = self.bytes.len() - FRAME_HEAD_BYTES;
+        if length > FRAME_LIMIT_BYTES {
+            return Err(ConsensusError::Format(format!("{length} bytes are too many for one append to the log")));
+        }
+        let length = (length as u32).to_le_bytes();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&length), &self.bytes[FRAME_HEAD_BYTES..]);
+        self.bytes[..4].copy_from_slice(FRAME_MAGIC);
+        self.bytes[4..8].copy_from_slice(&length);
+        self.bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        Ok(self.bytes)
+    }
+}
+
+/// Decodes the entry whose head begins `bytes`.
+pub(super) fn decode_entry(bytes: &[u8]) -> Result<Entry, String> {
+    let (content, _) = entry_content(bytes).ok_or("an entry's checksum does not hold")?;
+    postcard::from_bytes(content).map_err(|error| format!("an entry does not decode ({error})"))
+}
+
+/// Bytes of the whole entry whose head is this.
+pub(super) fn entry_length(head: [u8; ENTRY_HEAD_BYTES]) -> usize {
+    ENTRY_HEAD_BYTES + u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
+}
+
+fn entry_content(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<ENTRY_HEAD_BYTES>()?;
+    let (content, rest) = rest.split_at_checked(entry_length(*head) - ENTRY_HEAD_BYTES)?;
+    let checksum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    (crc32c::crc32c(content) == checksum).then_some((content, rest))
+}
+
+/// The body of a sound frame at the start of `bytes`.
+fn frame_body(bytes: &[u8]) -> Option<&[u8]> {
+    let (head, rest) = bytes.split_first_chunk::<FRAME_HEAD_BYTES>()?;
+    if head[..4] != *FRAME_MAGIC {
+        return None;
+    }
+    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    let checksum = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    let body = rest.get(..length as usize)?;
+    let found = crc32c::crc32c_append(crc32c::crc32c(&length.to_le_bytes()), body);
+    (length as usize <= FRAME_LIMIT_BYTES && found == checksum).then_some(body)
+}
+
+/// What a segment holds.
+pub(super) struct Scanned {
+    pub(super) first_index: u64,
+    /// Where each entry begins in the file.
+    pub(super) offsets: Vec<u32>,
+    /// Where the last sound frame ends.
+    pub(super) sound_bytes: usize,
+    /// One past the index that was known to be committed; 0: none.
+    pub(super) committed_next: u64,
+}
+
+/// Reads a segment back. With `torn_tail_allowed` (the last segment), a broken end is left out of `sound_bytes`.
+/// `None`: not even the header is there, which only a crash while making the file explains.
+pub(super) fn scan(path: &Path, bytes: &[u8], torn_tail_allowed: bool) -> Result<Option<Scanned>, ConsensusError> {
+    let Some(head) = bytes.first_chunk::<HEADER_BYTES>().filter(|head| head[..8] == *MAGIC) else {
+        let unfinished = torn_tail_allowed && next_sound_frame(bytes).is_none();
+        return if unfinished { Ok(None) } else { Err(ConsensusError::damaged(path, "it does not begin as a log")) };
+    };
+    let found = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    if found > FORMAT_VERSION {
+        return Err(ConsensusError::NewerVersion { path: path.to_owned(), found, known: FORMAT_VERSION });
+    }
+    let mut first_index = [0; 8];
+    first_index.copy_from_slice(&head[12..]);
+    let mut scanned = Scanned {
+        first_index: u64::from_le_bytes(first_index),
+        offsets: Vec::new(),
+        sound_bytes: HEADER_BYTES,
+        committed_next: 0,
+    };
+    while scanned.sound_bytes < bytes.len() {
+        let rest = &bytes[scanned.sound_bytes..];
+        let Some(body) = frame_body(rest) else {
+            if torn_tail_allowed && next_sound_frame(&rest[1..]).is_none() {
+                break;
+            }
+            let at = scanned.sound_bytes;
+            return Err(ConsensusError::damaged(path, format!("what was written at byte {at} does not read back")));
+        };
+        scan_frame(path, body, &mut scanned)?;
+    }
+    Ok(Some(scanned))
+}
+
+fn scan_frame(path: &Path, body: &[u8], scanned: &mut Scanned) -> Result<(), ConsensusError> {
+    let damaged = || ConsensusError::damaged(path, "a frame with a sound checksum does not read back");
+    let (committed, mut entries) = body.split_first_chunk::<8>().ok_or_else(damaged)?;
+    scanned.committed_next = scanned.committed_next.max(u64::from_le_bytes(*committed));
+    scanned.sound_bytes += FRAME_HEAD_BYTES + 8;
+    while !entries.is_empty() {
+        let (content, rest) = entry_content(entries).ok_or_else(damaged)?;
+        scanned.offsets.push(u32::try_from(scanned.sound_bytes).map_err(|_| damaged())?);
+        scanned.sound_bytes += ENTRY_HEAD_BYTES + content.len();
+        entries = rest;
+    }
+    Ok(())
+}
+
+/// Where the next sound frame begins.
+fn next_sound_frame(bytes: &[u8]) -> Option<usize> {
+    (0..bytes.len()).find(|&at| bytes[at..].starts_with(FRAME_MAGIC) && frame_body(&bytes[at..]).is_some())
+}
