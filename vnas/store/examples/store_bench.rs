@@ -15,6 +15,9 @@ use shoal_store::{DiskStore, DiskStoreConfig, ShardStore, StoreError};
 const SMALL_BYTES: usize = 4096;
 const LARGE_BYTES: usize = 1024 * 1024;
 
+/// Bytes nobody has to compute or copy: the store looks at all of them alike.
+static DATA: [u8; LARGE_BYTES] = [0x5a; LARGE_BYTES];
+
 type Store = Arc<DiskStore>;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -23,17 +26,17 @@ async fn main() -> Result<(), StoreError> {
     let directory = directory.join(format!("store-bench-{}", std::process::id()));
     let config = DiskStoreConfig { create_if_new: true, ..DiskStoreConfig::new(&directory) };
     let store = Arc::new(DiskStore::open(config)?);
-    let put = |kind: u8, bytes: usize| {
+    let put = |kind: u8, data: &'static [u8]| {
         move |store: Store, number: u64| async move {
-            store.put(key(kind, number), data(number, bytes), None).await.map(drop)
+            store.put(key(kind, number), Bytes::from_static(data), None).await.map(drop)
         }
     };
     let get =
         |kind: u8| move |store: Store, number: u64| async move { store.get(key(kind, number), None).await.map(drop) };
-    run("put 4 KiB, 64 at once", &store, 64, 60_000, SMALL_BYTES, put(0, SMALL_BYTES)).await?;
-    run("put 4 KiB, 1 at once", &store, 1, 1_000, SMALL_BYTES, put(1, SMALL_BYTES)).await?;
+    run("put 4 KiB, 64 at once", &store, 64, 60_000, SMALL_BYTES, put(0, &DATA[..SMALL_BYTES])).await?;
+    run("put 4 KiB, 1 at once", &store, 1, 1_000, SMALL_BYTES, put(1, &DATA[..SMALL_BYTES])).await?;
     run("get 4 KiB, 16 at once", &store, 16, 60_000, SMALL_BYTES, get(0)).await?;
-    run("put 1 MiB, 16 at once", &store, 16, 2_048, LARGE_BYTES, put(2, LARGE_BYTES)).await?;
+    run("put 1 MiB, 16 at once", &store, 16, 2_048, LARGE_BYTES, put(2, &DATA)).await?;
     run("get 1 MiB, 16 at once", &store, 16, 2_048, LARGE_BYTES, get(2)).await?;
     drop(store);
     std::fs::remove_dir_all(&directory).map_err(|error| StoreError::Io {
@@ -50,19 +53,12 @@ fn key(kind: u8, number: u64) -> ShardKey {
     ShardKey { stripe: StripeId(stripe), index: kind }
 }
 
-/// Bytes nobody has to compute: the store looks at all of them alike.
-fn data(number: u64, length: usize) -> Bytes {
-    let mut data = vec![0x5a; length];
-    data[..8].copy_from_slice(&number.to_le_bytes());
-    Bytes::from(data)
-}
-
 async fn run<F, R>(name: &str, store: &Store, at_once: u64, count: u64, bytes: usize, call: F) -> Result<(), StoreError>
 where
     F: Fn(Store, u64) -> R + Copy + Send + 'static,
     R: Future<Output = Result<(), StoreError>> + Send,
 {
-    let (start, cpu_before) = (Instant::now(), cpu_time());
+    let (start, before) = (Instant::now(), cpu_time());
     let workers: Vec<_> = (0..at_once)
         .map(|worker| {
             let store = Arc::clone(store);
@@ -77,23 +73,27 @@ where
     for worker in workers {
         worker.await.map_err(|error| StoreError::Invalid(error.to_string()))??;
     }
-    let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_time().saturating_sub(cpu_before).as_secs_f64());
+    let (seconds, after) = (start.elapsed().as_secs_f64(), cpu_time());
+    let [user, kernel] = [0, 1].map(|kind| after[kind].saturating_sub(before[kind]).as_secs_f64());
     let (count, gibibytes) = (count as f64, count as f64 * bytes as f64 / (1u64 << 30) as f64);
     println!(
-        "{name:24} {:9.0}/s {:8.0} MB/s {:8.3} CPU-ms each {:7.2} CPU-s/GiB",
+        "{name:24} {:9.0}/s {:8.0} MB/s {:7.3} CPU-ms each, CPU-s/GiB {:6.2} user {:6.2} kernel",
         count / seconds,
         gibibytes * 1073.74 / seconds,
-        cpu * 1000.0 / count,
-        cpu / gibibytes
+        (user + kernel) * 1000.0 / count,
+        user / gibibytes,
+        kernel / gibibytes
     );
     Ok(())
 }
 
-/// User and system time of this process so far.
-fn cpu_time() -> Duration {
+/// User and kernel time of this process so far.
+fn cpu_time() -> [Duration; 2] {
     // Fields 14 and 15 of the line, in hundredths of a second; the name before them ends with the last parenthesis.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    [(); 2].map(|()| {
+        let ticks = fields.next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+        Duration::from_millis(ticks * 10)
+    })
 }

@@ -1,5 +1,7 @@
 //! The contract, run on every kind of store, with small shards (segments) and large ones (files).
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Killed at any instant, a store opens again with all that was answered and nothing torn.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,7 @@
 //! Damage is found, wherever it is, and told apart from absence.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 mod common;
 
 use bytes::Bytes;

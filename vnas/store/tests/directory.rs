@@ -1,5 +1,7 @@
 //! The directory: made once, locked, never taken for empty when it is gone; its cap is kept.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 mod common;
 
 use std::fs;

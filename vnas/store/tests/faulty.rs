@@ -1,5 +1,7 @@
 //! The faulty store does what it is told, and the same for the same seed.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

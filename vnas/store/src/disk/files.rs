@@ -4,7 +4,7 @@
 //! written beside, made durable, then renamed. All calls block.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dci_proto::ShardKey;
 
+use super::direct;
 use super::directory_sync::DirectorySync;
 use super::read::Source;
 use super::record::{FILE_SALT, Header, record_bytes};
 use super::space::{Reservation, Space};
-use super::system::{disk_error, sync_directory, write_at};
+use super::system::{disk_error, sync_directory};
 use crate::{ShardInfo, StoreError};
 
 const DIRECTORY: &str = "shards";
@@ -106,9 +107,7 @@ impl ShardFiles {
         let replaced = fs::metadata(&path).ok().map(|metadata| metadata.len());
         let head = header.encode(&FILE_SALT);
         let write = || -> io::Result<()> {
-            let file = File::create(&temporary)?;
-            write_at(&file, 0, &mut [IoSlice::new(&head), IoSlice::new(data)])?;
-            file.sync_data()?;
+            direct::write_file(&temporary, &head, data)?;
             fs::rename(&temporary, &path)
         };
         if let Err(error) = write() {

