@@ -37,7 +37,11 @@ async fn main() -> Result<(), StoreError> {
     run("put 4 KiB, 1 at once", &store, 1, 1_000, SMALL_BYTES, put(1, &DATA[..SMALL_BYTES])).await?;
     run("get 4 KiB, 16 at once", &store, 16, 60_000, SMALL_BYTES, get(0)).await?;
     run("put 1 MiB, 16 at once", &store, 16, 2_048, LARGE_BYTES, put(2, &DATA)).await?;
-    run("get 1 MiB, 16 at once", &store, 16, 2_048, LARGE_BYTES, get(2)).await?;
+    run("get 1 MiB, first time", &store, 16, 2_048, LARGE_BYTES, get(2)).await?;
+    // The first of these reads past the page cache, the next fills it, the last is served from it.
+    for time in ["direct", "filling", "cached"] {
+        run(&format!("get 512 x 1 MiB, {time}"), &store, 16, 512, LARGE_BYTES, get(2)).await?;
+    }
     drop(store);
     std::fs::remove_dir_all(&directory).map_err(|error| StoreError::Io {
         action: format!("remove {}", directory.display()),

@@ -3,6 +3,12 @@
 //! A shard is opaque ciphertext under a [`ShardKey`]. Large ones are files, small ones share append-only segments.
 //! Each carries its own header with a hash per 64 KiB block, so a scrub needs nothing else. What [`ShardStore::put`]
 //! has answered is on disk.
+//!
+//! [`DiskStore`] is one directory of one disk, [`MultiStore`] several of them as one, each failing for itself.
+//! [`MemoryStore`] and [`FaultyStore`] are for tests; all of them run the suite in `contract` (feature `testing`).
+//!
+//! This crate knows no stripes, codecs, keys or peers, and deletes nothing on its own account. The cap covers shards,
+//! their headers, dead space in segments and the index.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;

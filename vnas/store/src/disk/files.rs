@@ -15,10 +15,11 @@ use dci_proto::ShardKey;
 use super::direct;
 use super::directory_sync::DirectorySync;
 use super::read::Source;
+use super::recent::RecentReads;
 use super::record::{FILE_SALT, Header, record_bytes};
 use super::space::{Reservation, Space};
 use super::system::{disk_error, sync_directory};
-use crate::{ShardInfo, StoreError};
+use crate::{SHARD_LIMIT_BYTES, ShardInfo, StoreError};
 
 const DIRECTORY: &str = "shards";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -31,6 +32,7 @@ pub(crate) struct ShardFiles {
     root: PathBuf,
     space: Arc<Space>,
     syncs: Vec<DirectorySync>,
+    recent: RecentReads,
 }
 
 /// Bytes a shard of this length takes on the disk as a file.
@@ -59,7 +61,7 @@ impl ShardFiles {
     pub(crate) fn open(store: &Path, space: Arc<Space>) -> Result<Self, StoreError> {
         let root = store.join(DIRECTORY);
         let syncs = (0..DIRECTORIES).map(|_| DirectorySync::default()).collect();
-        let files = Self { root, space, syncs };
+        let files = Self { root, space, syncs, recent: RecentReads::default() };
         for first in 0..=u8::MAX {
             let directory = files.directory(first);
             files.take_stock(&directory).map_err(|error| disk_error("read", &directory, &error))?;
@@ -146,7 +148,11 @@ impl ShardFiles {
     }
 
     pub(crate) fn read(&self, key: ShardKey, range: Option<&Range<u32>>) -> Result<Option<Bytes>, StoreError> {
-        self.with_source(key, |source| source.read_range(range))
+        // A second read soon after the first goes through the page cache, where a third finds it.
+        if range.is_some() || self.recent.was_read(key) {
+            return self.with_source(key, |source| source.read_range(range));
+        }
+        self.read_directly(key).map(|found| found.map(|(_, data)| data))
     }
 
     pub(crate) fn info(&self, key: ShardKey) -> Result<Option<ShardInfo>, StoreError> {
@@ -155,7 +161,19 @@ impl ShardFiles {
     }
 
     pub(crate) fn verify(&self, key: ShardKey) -> Result<Option<ShardInfo>, StoreError> {
-        self.with_source(key, |source| source.read_whole().map(|(info, _)| info))
+        self.read_directly(key).map(|found| found.map(|(info, _)| info))
+    }
+
+    /// All of a shard, past the page cache if possible.
+    fn read_directly(&self, key: ShardKey) -> Result<Option<(ShardInfo, Bytes)>, StoreError> {
+        self.with_source(key, |source| {
+            let length = usize::try_from(source.record_bytes).ok();
+            let whole = length.filter(|_| source.record_bytes <= record_bytes(SHARD_LIMIT_BYTES));
+            match whole.and_then(|length| direct::read_file(&self.path(key), length)) {
+                Some(record) => source.check_whole(record),
+                None => source.read_whole(),
+            }
+        })
     }
 
     /// Drops a file, durably; answers whether there was one. The caller holds the key.

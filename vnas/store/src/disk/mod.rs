@@ -17,6 +17,7 @@ mod existing;
 mod files;
 mod identity;
 mod read;
+mod recent;
 mod record;
 mod segments;
 mod shared;

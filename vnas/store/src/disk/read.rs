@@ -65,13 +65,18 @@ impl Source<'_> {
             .filter(|_| self.record_bytes <= record_bytes(crate::SHARD_LIMIT_BYTES))
             .ok_or_else(|| self.damaged(format!("it has {} bytes, more than any shard", self.record_bytes)))?;
         let record = self.read(self.offset, length)?;
-        if record.len() < length {
+        self.check_whole(Bytes::from(record))
+    }
+
+    /// A record read by other means: every block checked, what it is and its bytes.
+    pub(crate) fn check_whole(&self, record: Bytes) -> Result<(ShardInfo, Bytes), StoreError> {
+        if (record.len() as u64) < self.record_bytes {
             return Err(self.damaged("it is cut short"));
         }
         let header = self.header(&record)?;
         header.check_blocks(0, &record[header.header_bytes()..]).map_err(|reason| self.damaged(reason))?;
         let info = ShardInfo { key: self.key, bytes: header.bytes, hash: header.hash() };
-        Ok((info, Bytes::from(record).slice(header.header_bytes()..)))
+        Ok((info, record.slice(header.header_bytes()..)))
     }
 
     /// The range asked for: its header and the blocks that hold the range are read, and checked.
