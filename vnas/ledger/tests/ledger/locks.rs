@@ -1,9 +1,9 @@
 //! WebDAV locks (RFC 4918 §6, §7).
 
 use shoal_ledger::LockScope::{Exclusive, Shared};
-use shoal_ledger::{Command, Expect, Guard, Lock, Outcome, PropertyPatch, Rejection, limits, query};
+use shoal_ledger::{Batch, Command, Expect, Guard, Lock, Outcome, PropertyPatch, Rejection, apply, limits, query};
 
-use crate::harness::{Ledger, START_MS, ana, by, copy, file, file_by, folder, lock, path, remove, rename};
+use crate::harness::{Ledger, START_MS, ana, batch, by, copy, file, file_by, folder, lock, path, remove, rename};
 
 /// `/a` with `f` and the folder `b` with `g`; `/x`.
 fn tree() -> Ledger {
@@ -248,4 +248,22 @@ fn a_token_is_taken_once_and_neither_empty_nor_endless() {
     for token in ["t", "", &"t".repeat(257)] {
         assert!(matches!(ledger.refused(lock(token, "/x", false, Shared, ana())), Rejection::Invalid(_)), "{token}");
     }
+}
+
+#[test]
+fn locks_of_a_pool_are_bounded_and_those_that_ended_make_room() {
+    let mut ledger = Ledger::new();
+    let submission = |number: u64| {
+        let mut batch = batch(1_000 + number, START_MS, lock("t", &format!("/{number}"), false, Exclusive, ana()));
+        batch.submissions.remove(0)
+    };
+    let submissions = (0..limits::LOCKS_LIMIT).map(submission).collect();
+    let taken = apply(&mut ledger.kv, 9, &Batch { time_ms: START_MS, submissions }).expect("memory does not fail");
+    assert!(taken.iter().all(Result::is_ok));
+    let more = batch(99_999, START_MS, lock("t", "/more", false, Exclusive, ana()));
+    let refused = apply(&mut ledger.kv, 10, &more).expect("memory does not fail");
+    assert_eq!(refused, [Err(Rejection::TooMany("locks".to_owned()))]);
+    let later = batch(99_998, START_MS + 60_000, lock("t", "/more", false, Exclusive, ana()));
+    assert!(apply(&mut ledger.kv, 11, &later).expect("memory does not fail")[0].is_ok());
+    assert_eq!(below(&ledger, "/"), ["t"]);
 }

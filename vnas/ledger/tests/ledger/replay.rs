@@ -1,13 +1,17 @@
 //! A command takes effect once, and every copy comes to the same bytes.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use dci_proto::CommandId;
 use shoal_ledger::{
-    Batch, Command, LedgerClient, LocalLedger, MemoryKv, NodeContent, Outcome, Submission, SubmitError, apply, limits,
-    query,
+    Batch, Command, KvError, KvRead, KvWrite, LedgerClient, LocalLedger, LockScope, MemoryKv, NodeContent, Outcome,
+    RowVisitor, Submission, SubmitError, apply, limits, query,
 };
 
-use crate::harness::{Ledger, agent, ana, batch, create_pool, facts, file, folder, remove};
+use crate::harness::{
+    Ledger, agent, ana, batch, by, chunked, copy, create_pool, facts, file, folder, fresh, lock, remove,
+};
 
 fn id(number: u64) -> CommandId {
     let mut id = [0; 16];
@@ -84,7 +88,7 @@ fn the_ledger_for_tests_loses_its_quorum_when_told_to() {
     ledger.set_quorum(true);
     block_on(ledger.submit(file("/f", "x"))).expect("taken");
     assert_eq!(block_on(ledger.changed(position)), position + 1);
-    let seen = |view: &dyn shoal_ledger::KvRead| query::node(view, &crate::harness::path("/f")).expect("memory");
+    let seen = |view: &dyn KvRead| query::node(view, &crate::harness::path("/f")).expect("memory");
     assert_eq!(seen(&*view), None, "a view does not change");
     assert!(seen(&*ledger.view().expect("a view")).is_some());
     assert_eq!(query::agents(&*view).expect("memory").len(), 2);
@@ -97,4 +101,65 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         std::task::Poll::Ready(value) => value,
         std::task::Poll::Pending => panic!("nothing will wake it"),
     }
+}
+
+/// A store that fails from its n-th call on.
+struct Failing {
+    kv: MemoryKv,
+    calls_left: Cell<u32>,
+}
+
+impl Failing {
+    fn call(&self) -> Result<(), KvError> {
+        let left = self.calls_left.get().checked_sub(1).ok_or_else(|| KvError::Io("planned".to_owned()))?;
+        self.calls_left.set(left);
+        Ok(())
+    }
+}
+
+impl KvRead for Failing {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.call()?;
+        self.kv.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: RowVisitor<'_>) -> Result<(), KvError> {
+        self.call()?;
+        self.kv.scan(from, to, visit)
+    }
+}
+
+impl KvWrite for Failing {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), KvError> {
+        self.call()?;
+        self.kv.put(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), KvError> {
+        self.call()?;
+        self.kv.delete(key)
+    }
+}
+
+#[test]
+fn a_store_that_fails_at_any_call_fails_the_whole_batch() {
+    let mut ledger = Ledger::new();
+    ledger.ok(folder("/a"));
+    ledger.ok(chunked("/a/f", vec![fresh(1, 1, 10)]));
+    ledger.ok(lock("t", "/a/f", false, LockScope::Shared, ana()));
+    let guard = by("ana", &["t"]);
+    let commands = [(201, copy("/a", "/b", false, true)), (202, remove("/a", guard)), (203, Command::Tick)];
+    let batch = many(2_000_000, commands);
+    for calls in 0..1_000 {
+        let mut failing = Failing { kv: ledger.kv.clone(), calls_left: Cell::new(calls) };
+        match apply(&mut failing, 50, &batch) {
+            Err(error) => assert!(matches!(error, KvError::Io(_)), "{error}"),
+            Ok(results) => {
+                assert!(results.iter().all(Result::is_ok), "{results:?}");
+                assert!(calls > 30, "{calls} calls cannot be enough");
+                return;
+            }
+        }
+    }
+    panic!("never enough calls");
 }
