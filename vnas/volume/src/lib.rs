@@ -7,10 +7,12 @@
 //! It reaches other agents only through [`ShardPeers`] and the ledger only through
 //! [`shoal_ledger::LedgerClient`]; it knows no socket and no path on a disk.
 
+mod codec;
 mod config;
 mod drive;
 mod error;
 mod ports;
+mod stripe;
 
 pub use config::DriveConfig;
 pub use drive::{ByteStream, Drive, FileReader, FileWriter, NewFile, Space};
