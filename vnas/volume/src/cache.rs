@@ -16,12 +16,16 @@ use crate::DriveError;
 /// Bytes put in before the cache is made to evict: it settles by itself only every 64 entries, which may be chunks.
 const SETTLE_AFTER_BYTES: u64 = 4 * 1024 * 1024;
 
+/// A cache that holds fewer contents of a size than this will have dropped one before it is asked for again.
+const CONTENTS_TO_PAY: u64 = 4;
+
 /// Bytes of memory an entry takes beside its content: key, bookkeeping, allocation.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// Plain contents, bounded in bytes.
 pub(crate) struct ChunkCache {
     contents: Cache<ContentId, Bytes>,
+    limit_bytes: u64,
     unsettled_bytes: AtomicU64,
 }
 
@@ -31,7 +35,12 @@ impl ChunkCache {
             .max_capacity(limit_bytes)
             .weigher(|_, content: &Bytes| u32::try_from(content.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX))
             .build();
-        Self { contents, unsettled_bytes: AtomicU64::new(0) }
+        Self { contents, limit_bytes, unsettled_bytes: AtomicU64::new(0) }
+    }
+
+    /// Whether it has room for contents of this size, so that fetching more than is needed now may pay.
+    pub(crate) fn may_keep(&self, content_bytes: u32) -> bool {
+        u64::from(content_bytes) * CONTENTS_TO_PAY <= self.limit_bytes
     }
 
     /// A content, if it is here.

@@ -16,12 +16,14 @@ pub(crate) fn check_target(view: &dyn KvRead, path: &NodePath, guard: &Guard) ->
         return Err(Rejection::ParentMissing(path.to_string()).into());
     }
     let node = query::node(view, path)?;
-    if node.as_ref().is_some_and(|node| node.kind == NodeKind::Folder) {
-        return Err(Rejection::IsAFolder(path.to_string()).into());
-    }
-    check_locks(view, path, guard)?;
     if !expected(guard.expect, node.as_ref()) {
         return Err(Rejection::PreconditionFailed(path.to_string()).into());
+    }
+    match &node {
+        Some(node) if node.kind == NodeKind::Folder => return Err(Rejection::IsAFolder(path.to_string()).into()),
+        Some(_) => check_locks(view, path, guard)?,
+        // A new member is the folder's affair.
+        None => check_locks(view, &parent, guard)?,
     }
     Ok(volume)
 }

@@ -16,10 +16,11 @@ use shoal_ledger::StripeRecord;
 use shoal_placement::read_order;
 use tokio::time::Instant;
 
+use crate::codec::CodecError;
 use crate::core::{Core, work_on};
 use crate::latency::Request;
 use crate::stats::{BadShard, add};
-use crate::stripe::{ReadPlan, open, plan_read};
+use crate::stripe::{ReadPlan, StripeError, open, plan_read};
 use crate::{DriveError, PeerError, Urgency};
 
 /// Another source is asked when one takes longer than it usually does, but not before this: noise.
@@ -37,6 +38,8 @@ const PATIENCE_MIN: Duration = Duration::from_millis(800);
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// A line on which nobody should be given up too early.
 const SLOW_LINE_BYTES_PER_MS: u64 = 1000;
+/// Bytes a piece may fall short of its column to be fetched as a column: then it also serves should another piece fail.
+const PIECE_SLACK_BYTES: usize = 1024;
 /// How often it is checked whether an agent that is late has been found silent by others.
 const LATE_TICK: Duration = Duration::from_millis(100);
 
@@ -154,7 +157,8 @@ impl<'a> Fetch<'a> {
         if self.k() > 1 && !self.checked && self.plan.pieces.iter().all(|(index, _)| well(*index)) {
             for (index, range) in self.plan.pieces.clone() {
                 if let Some(at) = self.sources.iter().position(|source| source.index == index) {
-                    self.ask(at, range);
+                    let all = self.plan.column.len() - range.len() <= PIECE_SLACK_BYTES;
+                    self.ask(at, if all { self.plan.column.clone() } else { range });
                 }
             }
             return;
@@ -185,7 +189,8 @@ impl<'a> Fetch<'a> {
         let Source { index, agent, suspect, .. } = *source;
         self.asked.push(Asked { id, index, agent, range: range.clone(), since: Instant::now(), suspect, late: false });
         let key = ShardKey { stripe: self.stripe.id, index };
-        let part = (range != (0..self.stripe.record.shard_bytes)).then_some(range);
+        let wanted = self.wanted(&range);
+        let part = (wanted != (0..self.stripe.record.shard_bytes)).then_some(wanted);
         let get = self.core.peers.get(agent, key, part, Urgency::Foreground);
         self.answers.push(Box::pin(async move { (id, get.await) }));
     }
@@ -199,8 +204,9 @@ impl<'a> Fetch<'a> {
                 let took = asked.since.elapsed();
                 self.slowest = self.slowest.max(Some(took));
                 self.core.latencies.record(asked.agent, Request::Get, bytes.len(), took);
-                if self.plan.pieces.iter().any(|(index, range)| *index == asked.index && *range == asked.range) {
-                    self.pieces.push((asked.index, bytes.clone()));
+                let missing = self.pieces.iter().all(|(have, _)| *have != asked.index);
+                if let Some(piece) = self.piece_of(asked.index, &asked.range).filter(|_| missing) {
+                    self.pieces.push((asked.index, bytes.slice(piece)));
                 }
                 if asked.range == self.plan.column {
                     self.columns.push((asked.index, bytes));
@@ -210,17 +216,33 @@ impl<'a> Fetch<'a> {
         }
     }
 
+    /// Where the piece planned of a shard is in a range of it, if the range covers it.
+    fn piece_of(&self, index: u8, range: &Range<u32>) -> Option<Range<usize>> {
+        let (_, piece) = self.plan.pieces.iter().find(|(of, _)| *of == index)?;
+        let covered = range.start <= piece.start && piece.end <= range.end;
+        covered.then(|| (piece.start - range.start) as usize..(piece.end - range.start) as usize)
+    }
+
     /// The giver has checked its own checksums; here the length, and where it matters the hash of the whole shard.
     fn check(&self, asked: &Asked, bytes: Bytes) -> Result<Bytes, PeerError> {
         let damaged = |reason: &str| PeerError::Damaged { agent: asked.agent, reason: reason.to_owned() };
-        if bytes.len() != asked.range.len() {
+        let wanted = self.wanted(&asked.range);
+        if bytes.len() != wanted.len() {
             return Err(damaged("it gave another number of bytes"));
         }
+        if !self.checked {
+            return Ok(bytes);
+        }
         let expected = self.stripe.record.shards.get(usize::from(asked.index)).map(|place| place.hash);
-        if self.checked && expected != Some(shard_hash(&bytes)) {
+        if expected != Some(shard_hash(&bytes)) {
             return Err(damaged("its bytes do not match the ledger's hash"));
         }
-        Ok(bytes)
+        Ok(bytes.slice(asked.range.start as usize..asked.range.end as usize))
+    }
+
+    /// What a shard's agent is asked for to get a range of it: all of it where its hash is to be checked.
+    fn wanted(&self, range: &Range<u32>) -> Range<u32> {
+        if self.checked { 0..self.stripe.record.shard_bytes } else { range.clone() }
     }
 
     fn failed(&mut self, asked: &Asked, error: PeerError) {
@@ -323,11 +345,11 @@ impl<'a> Fetch<'a> {
         if self.asked.is_empty() {
             return true;
         }
-        let coming = |index: u8, range: &Range<u32>| {
-            self.asked.iter().any(|asked| asked.index == index && asked.range == *range)
-                || self.pieces.iter().any(|(have, _)| *have == index)
+        let coming = |index: u8| {
+            self.pieces.iter().any(|(have, _)| *have == index)
+                || self.asked.iter().any(|asked| asked.index == index && self.piece_of(index, &asked.range).is_some())
         };
-        if !self.checked && self.plan.pieces.iter().all(|(index, range)| coming(*index, range)) {
+        if !self.checked && self.plan.pieces.iter().all(|(index, _)| coming(*index)) {
             return false;
         }
         self.sources.iter().filter(|source| !source.failed).count() < self.k()
@@ -351,9 +373,14 @@ impl<'a> Fetch<'a> {
             add(&self.core.counters.degraded_reads, 1);
         }
         drop(self.answers);
-        work_on(bytes, move || open(&keys, &record, &plan, parts))
-            .await?
-            .map_err(|error| DriveError::Damaged(error.to_string()))
+        work_on(bytes, move || open(&keys, &record, &plan, parts)).await?.map_err(open_failed)
+    }
+}
+
+fn open_failed(error: StripeError) -> DriveError {
+    match error {
+        StripeError::Newer(_) | StripeError::Codec(CodecError::Unknown(_)) => DriveError::Unavailable(error.to_string()),
+        _ => DriveError::Damaged(error.to_string()),
     }
 }
 

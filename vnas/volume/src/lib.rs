@@ -7,14 +7,36 @@
 //! It reaches other agents only through [`ShardPeers`] and the ledger only through
 //! [`shoal_ledger::LedgerClient`]; it knows no socket and no path on a disk.
 
+mod cache;
+mod checks;
+mod chunks;
 mod codec;
 mod config;
+mod core;
 mod drive;
 mod error;
+mod fetch;
+mod latency;
+mod litter;
+mod namespace;
+mod pipeline;
+mod place;
 mod ports;
+mod read_chunk;
+mod reader;
+mod sha1;
+mod space;
+mod staging;
+mod stats;
 mod stripe;
+pub mod testing;
+mod upload;
+mod writer;
 
 pub use config::DriveConfig;
-pub use drive::{ByteStream, Drive, FileReader, FileWriter, NewFile, Space};
+pub use drive::{ByteStream, Drive, NewFile, Space};
 pub use error::DriveError;
 pub use ports::{PeerError, ShardPeers, Urgency};
+pub use reader::FileReader;
+pub use stats::{BadShard, DriveStats};
+pub use writer::FileWriter;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dci_proto::{AgentId, ShardKey, StripeId};
 use futures::stream::{FuturesUnordered, StreamExt};
 use shoal_placement::{Candidate, spare};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::core::Core;
 use crate::latency::Request;
@@ -73,6 +73,8 @@ impl Placing<'_> {
         let mut answers = FuturesUnordered::new();
         let mut slowest = Duration::ZERO;
         let mut used: BTreeSet<AgentId> = chosen.iter().copied().collect();
+        let mut tick = tokio::time::interval_at(Instant::now() + PUT_TICK, PUT_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for (index, agent) in (0u8..).zip(chosen) {
             answers.push(self.send(index, *agent, &mut sending, litter));
         }
@@ -100,7 +102,7 @@ impl Placing<'_> {
                         }
                     }
                 }
-                () = tokio::time::sleep(PUT_TICK) => {
+                _ = tick.tick() => {
                     let answered = placed.durable();
                     for one in &mut sending {
                         if !one.abandoned && self.overdue(one, answered, chosen.len(), slowest) {

@@ -52,7 +52,8 @@ pub(crate) async fn read_chunk(core: &Arc<Core>, chunk: &Chunk, part: Range<u32>
     }
     add(&core.counters.cache_misses, 1);
     let most = part.len() * 4 >= chunk.plain_bytes as usize * 3;
-    if most || chunk.plain_bytes as usize <= COPIES_LIMIT_BYTES || core.part_reads.goes_on(chunk.content, &part) {
+    let goes_on = || core.part_reads.goes_on(chunk.content, &part) && core.cache.may_keep(chunk.plain_bytes);
+    if most || chunk.plain_bytes as usize <= COPIES_LIMIT_BYTES || goes_on() {
         let whole = fetch_bounded(core, chunk, 0..chunk.plain_bytes);
         return core.cache.get_or_fetch(chunk.content, whole).await.map(slice);
     }

@@ -30,6 +30,8 @@ pub struct FileWriter {
     sha1: Option<Sha1>,
     pipeline: Option<Pipeline>,
     gathering: Option<OwnedSemaphorePermit>,
+    /// Why bytes that were given are not all stored: nothing can be committed any more.
+    failed: Option<DriveError>,
 }
 
 impl FileWriter {
@@ -46,11 +48,23 @@ impl FileWriter {
             sha1,
             pipeline: None,
             gathering: None,
+            failed: None,
         }
     }
 
-    /// Takes further bytes, any number; waits while too many chunks are in the works.
-    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), DriveError> {
+    /// Takes further bytes, any number; waits while too many chunks are in the works. After an error, or if it is not
+    /// awaited to its end, the file cannot be committed.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), DriveError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.failed = Some(DriveError::Interrupted("a write"));
+        let result = self.take(bytes).await;
+        self.failed = result.clone().err();
+        result
+    }
+
+    async fn take(&mut self, mut bytes: Bytes) -> Result<(), DriveError> {
         self.written_bytes += bytes.len() as u64;
         add(&self.core.counters.written_bytes, bytes.len() as u64);
         if let Some(announced_bytes) = self.file.size_bytes
@@ -80,6 +94,9 @@ impl FileWriter {
 
     /// Makes the file be there, durable, in one step; true if nothing was there before.
     pub async fn commit(mut self) -> Result<(Node, bool), DriveError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if let Some(announced_bytes) = self.file.size_bytes
             && announced_bytes != self.written_bytes
         {
