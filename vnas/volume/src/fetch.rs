@@ -169,7 +169,9 @@ impl<'a> Fetch<'a> {
     /// Asks for as many further columns as are wanting, of the best sources.
     fn ask_columns(&mut self) {
         let coming = self.asked.iter().filter(|asked| !asked.late && asked.range == self.plan.column).count();
-        let mut wanting = self.k().saturating_sub(self.columns.len() + coming);
+        // To find the false one among them, all are wanted.
+        let wanted = if self.checked { self.sources.len() } else { self.k() };
+        let mut wanting = wanted.saturating_sub(self.columns.len() + coming);
         for late in [false, true] {
             for at in 0..self.sources.len() {
                 let source = self.sources[at];
@@ -332,7 +334,8 @@ impl<'a> Fetch<'a> {
         if !self.checked && self.pieces.len() == self.plan.pieces.len() {
             return Some(std::mem::take(&mut self.pieces));
         }
-        if self.columns.len() >= self.k() {
+        let awaited = self.checked && self.asked.iter().any(|asked| !asked.late);
+        if self.columns.len() >= self.k() && !awaited {
             let mut columns = std::mem::take(&mut self.columns);
             columns.truncate(self.k());
             return Some(columns);
