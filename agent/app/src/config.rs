@@ -69,8 +69,12 @@ pub struct Timing {
     pub janitor_interval: Duration,
     /// Time between two looks at who is a member and who should vote.
     pub membership_interval: Duration,
-    /// An agent must have been up for this long to be made a voter, or away for this long to be unmade one.
+    /// An agent must have been up for this long to be made a voter.
+    pub voter_trial: Duration,
+    /// A voter must have been away for this long to lose its vote to another.
     pub voter_patience: Duration,
+    /// Time between two looks for what has expired.
+    pub tick_interval: Duration,
     /// Time between two encrypted copies of the ledger.
     pub copy_interval: Duration,
     /// Time between heartbeats of the ledger's leader.
@@ -90,7 +94,9 @@ impl Default for Timing {
             garbage_grace: Duration::from_secs(10 * 60),
             janitor_interval: Duration::from_secs(60),
             membership_interval: Duration::from_secs(5),
-            voter_patience: Duration::from_secs(10),
+            voter_trial: Duration::from_secs(1),
+            voter_patience: Duration::from_secs(120),
+            tick_interval: Duration::from_secs(30),
             copy_interval: Duration::from_secs(60 * 60),
             heartbeat: Duration::from_millis(300),
             election_timeout: (Duration::from_millis(1500), Duration::from_millis(2500)),

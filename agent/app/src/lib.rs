@@ -1,1 +1,57 @@
-//! The Shoal agent as a library.
+//! The Shoal agent as a library: one for every PC.
+//!
+//! [`start`](start::start) puts an agent together, [`run`](run::run) runs it until it is told to stop. Everything that
+//! decides alone lives in crates of its own (ledger, placement) or in pure modules here ([`status`], [`census`],
+//! [`health`]'s core, [`ticket`]s); what is here otherwise joins them:
+//!
+//! ```text
+//! config ─► data_directory ─► start ─┬─ shoal-net      handler (who asks what) · join (newcomers)
+//!                                    ├─ shoal-consensus  transport · membership (learners, voters)
+//!                                    ├─ shoal-store    stores
+//!                                    ├─ shoal-volume   peers (shards to and from members)
+//!                                    ├─ shoal-dav      door · auth · tls
+//!                                    └─ upkeep         health · members · renew · janitor · copies
+//! context: what API, CLI, page and metrics see of all that
+//! ```
+//!
+//! Only this crate knows all the others.
+
+mod addresses;
+pub mod api;
+pub mod auth;
+pub mod census;
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod copies;
+pub mod data_directory;
+pub mod demo;
+pub mod directory_lock;
+pub mod discover;
+mod door;
+pub mod error;
+mod handler;
+pub mod health;
+mod janitor;
+mod join;
+mod members;
+mod membership;
+mod no_ledger;
+mod page;
+mod peers;
+mod proof;
+mod renew;
+pub mod run;
+pub mod secret_file;
+pub mod start;
+pub mod status;
+mod status_board;
+mod stores;
+pub mod ticket;
+pub mod tls;
+mod transport;
+mod verdict;
+mod wire;
+
+pub use context::AgentContext;
+pub use error::AgentError;

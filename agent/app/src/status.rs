@@ -86,6 +86,12 @@ impl NodeState {
     }
 }
 
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What waits to be rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RepairStatus {
@@ -102,6 +108,8 @@ pub struct QuorumView {
     pub leader: Option<AgentId>,
     /// Whose votes count.
     pub voters: BTreeSet<AgentId>,
+    /// Whether changes can be agreed on now.
+    pub agrees: bool,
 }
 
 impl QuorumView {
@@ -146,9 +154,9 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
     let nodes = nodes(input);
     let up: BTreeSet<AgentId> = nodes.iter().filter(|node| node.state.answers()).map(|node| node.id).collect();
     let voters_up = input.quorum.voters.intersection(&up).count();
-    let quorum = input.quorum.leader.is_some() && voters_up >= input.quorum.majority();
+    let quorum = input.quorum.agrees;
     let survives = survives(input, &up);
-    let survives_writing = if quorum { count(voters_up - input.quorum.majority()) } else { 0 };
+    let survives_writing = if quorum { count(voters_up.saturating_sub(input.quorum.majority())) } else { 0 };
     let findings = Findings {
         nodes: &nodes,
         stripes: input.census.counts,

@@ -36,10 +36,12 @@ pub(crate) enum Method {
     Members = 7,
     /// Keep a piece of an encrypted copy of the ledger: [`CopyPiece`], its bytes in the body.
     CopyPiece = 8,
+    /// What an agent without a ledger has to say of itself, an [`shoal_ledger::AgentRecord`]. Control.
+    Renew = 9,
 }
 
 impl Method {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Consensus,
         Self::Ping,
         Self::ShardPut,
@@ -48,6 +50,7 @@ impl Method {
         Self::ShardNeeded,
         Self::Members,
         Self::CopyPiece,
+        Self::Renew,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {

@@ -71,6 +71,12 @@ impl Health {
         Arc::new(self.state().core.view())
     }
 
+    /// What is known of an agent now.
+    #[must_use]
+    pub fn view_of(&self, agent: AgentId) -> AgentHealth {
+        self.state().core.of(agent).unwrap_or_default()
+    }
+
     /// Whether an agent answers; this one does.
     #[must_use]
     pub fn answers(&self, agent: AgentId) -> bool {

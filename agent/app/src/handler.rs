@@ -1,0 +1,202 @@
+//! What this agent does when another one asks: one place takes every request, checks it and hands it on.
+//!
+//! The network has proved who asks and that they are a member. Still nothing is taken on trust that can be checked: a
+//! shard's bytes must have the announced hash, and nothing is dropped without proof.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dci_proto::AgentId;
+use shoal_consensus::Consensus;
+use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
+use shoal_net::{Handler, Lane, Network, Request, Response};
+use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
+
+use crate::copies::CopyShelf;
+use crate::health::{Health, SelfReport};
+use crate::members::MemberBook;
+use crate::proof;
+use crate::wire::{self, CopyPiece, Member, MemberList, Method, ShardDelete, ShardGet, ShardNeed, ShardPut, Status};
+
+/// What requests are answered with; there once the agent has started.
+pub(crate) struct Parts {
+    pub(crate) agent: AgentId,
+    pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) consensus: Option<Consensus>,
+    pub(crate) ledger: Option<Arc<dyn LedgerClient>>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) members: Arc<MemberBook>,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) copies: Option<Arc<CopyShelf>>,
+}
+
+/// Answers other agents. Until it has its parts it says that it is not ready.
+#[derive(Clone, Default)]
+pub(crate) struct AgentHandler {
+    parts: Arc<OnceLock<Parts>>,
+}
+
+impl AgentHandler {
+    /// Gives it what it answers with; once.
+    pub(crate) fn set(&self, parts: Parts) {
+        if self.parts.set(parts).is_err() {
+            tracing::error!("an agent was put together twice");
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for AgentHandler {
+    async fn handle(&self, from: AgentId, lane: Lane, request: Request) -> Response {
+        let Some(parts) = self.parts.get() else { return wire::refusal(Status::NotReady, "this agent is starting") };
+        let Some(method) = Method::of(request.method) else {
+            return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
+        };
+        match (method, lane) {
+            (Method::Consensus, Lane::Control) => parts.consensus(from, request.body).await,
+            (Method::Ping, Lane::Control) => parts.ping(from, &request),
+            (Method::Members, Lane::Control) => parts.members(),
+            (Method::Renew, Lane::Control) => parts.renew(from, &request).await,
+            (Method::Consensus | Method::Ping | Method::Members | Method::Renew, _) => {
+                wire::refusal(Status::Refused, "that goes on the control network only")
+            }
+            (_, Lane::Control) => wire::refusal(Status::Refused, "that goes on the data channel only"),
+            (Method::ShardPut, _) => parts.shard_put(request).await,
+            (Method::ShardGet, _) => parts.shard_get(&request).await,
+            (Method::ShardDelete, _) => parts.shard_delete(from, &request).await,
+            (Method::ShardNeeded, _) => parts.shard_needed(from, &request).await,
+            (Method::CopyPiece, _) => parts.copy_piece(request).await,
+        }
+    }
+}
+
+impl Parts {
+    async fn consensus(&self, from: AgentId, message: Bytes) -> Response {
+        match &self.consensus {
+            Some(consensus) => wire::answer_bytes(consensus.handle(from, message).await),
+            None => wire::refusal(Status::Refused, "this agent holds no ledger"),
+        }
+    }
+
+    fn ping(&self, from: AgentId, request: &Request) -> Response {
+        match wire::decode::<SelfReport>(&request.head) {
+            Ok(report) => {
+                self.health.heard(from, Some(report));
+                wire::answer(&self.health.self_report())
+            }
+            Err(error) => wire::refusal(Status::Unknown, &error.to_string()),
+        }
+    }
+
+    fn members(&self) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let list = ledger.view().and_then(|view| Ok((query::pool(&*view)?, query::agents(&*view)?)));
+        match list {
+            Ok((Some(pool), agents)) => {
+                let member = |agent: AgentRecord| Member {
+                    id: agent.id,
+                    control: agent.control_addresses,
+                    data: agent.data_addresses,
+                    roles: agent.roles,
+                };
+                let members = agents.into_iter().map(member).collect();
+                wire::answer(&MemberList { pool_name: pool.name, members })
+            }
+            Ok((None, _)) => wire::refusal(Status::NotReady, "this agent has not heard from its pool yet"),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    /// Everyone speaks for themselves only.
+    async fn renew(&self, from: AgentId, request: &Request) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let Ok(agent) = wire::decode::<AgentRecord>(&request.head) else { return malformed() };
+        if agent.id != from {
+            return wire::refusal(Status::Refused, "that is another agent's record");
+        }
+        match ledger.submit(Command::UpdateAgent { agent }).await {
+            Ok(_) => wire::answer(&()),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    async fn shard_put(&self, request: Request) -> Response {
+        let Some(store) = &self.store else { return no_store() };
+        let Ok(put) = wire::decode::<ShardPut>(&request.head) else { return malformed() };
+        if request.body.len() > SHARD_LIMIT_BYTES as usize {
+            return wire::refusal(Status::Refused, "the shard is over the limit");
+        }
+        match store.put(put.key, request.body, Some(put.hash)).await {
+            Ok(_) => wire::answer(&()),
+            Err(error) => store_refusal(&error),
+        }
+    }
+
+    async fn shard_get(&self, request: &Request) -> Response {
+        let Some(store) = &self.store else { return no_store() };
+        let Ok(get) = wire::decode::<ShardGet>(&request.head) else { return malformed() };
+        match store.get(get.key, get.range.map(|(from, to)| from..to)).await {
+            Ok(bytes) => wire::answer_bytes(bytes),
+            Err(error) => store_refusal(&error),
+        }
+    }
+
+    async fn shard_delete(&self, from: AgentId, request: &Request) -> Response {
+        let Some(store) = &self.store else { return no_store() };
+        let Ok(delete) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
+        let proved = match &self.ledger {
+            Some(ledger) => proof::check(ledger, delete, self.agent).await,
+            None => {
+                let witnesses = self.members.ledger_holders(self.agent);
+                proof::check_with_witnesses(&self.network, &witnesses, from, delete).await
+            }
+        };
+        if let Err(reason) = proved {
+            return wire::refusal(Status::Refused, &reason.to_string());
+        }
+        match store.delete(delete.key).await {
+            Ok(()) => wire::answer(&()),
+            Err(error) => store_refusal(&error),
+        }
+    }
+
+    /// Asked by a holder without a ledger, about a shard of its own.
+    async fn shard_needed(&self, holder: AgentId, request: &Request) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let Ok(asked) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
+        match proof::check(ledger, asked, holder).await {
+            Ok(()) => wire::answer(&ShardNeed { needed: false }),
+            Err(proof::KeepReason::Needed) => wire::answer(&ShardNeed { needed: true }),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    async fn copy_piece(&self, request: Request) -> Response {
+        let Some(copies) = &self.copies else { return no_store() };
+        let Ok(piece) = wire::decode::<CopyPiece>(&request.head) else { return malformed() };
+        match copies.take(piece, request.body).await {
+            Ok(()) => wire::answer(&()),
+            Err(error) => wire::refusal(Status::Refused, &error.to_string()),
+        }
+    }
+}
+
+fn no_store() -> Response {
+    wire::refusal(Status::Refused, "this agent holds no shards")
+}
+
+fn malformed() -> Response {
+    wire::refusal(Status::Unknown, "the request does not decode")
+}
+
+fn store_refusal(error: &StoreError) -> Response {
+    let status = match error {
+        StoreError::Full(_) => Status::Full,
+        StoreError::NotFound(_) => Status::NotFound,
+        StoreError::Damaged { .. } => Status::Damaged,
+        StoreError::Conflict(_) | StoreError::Invalid(_) => Status::Refused,
+        StoreError::Unplugged(_) | StoreError::Io { .. } => Status::Failed,
+    };
+    wire::refusal(status, &error.to_string())
+}

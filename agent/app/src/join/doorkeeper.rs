@@ -1,0 +1,203 @@
+//! The member's side: who knocks, and what they are told.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dci_proto::AgentId;
+use shoal_ledger::{AgentRecord, Command, KvRead, LedgerClient, Outcome, Rejection, SubmitError, query};
+use shoal_net::JoinHandler;
+
+use super::words::{Answer, Ask, MEMBERS_TOLD, Welcome};
+use crate::data_directory::Secret;
+use crate::ticket::hash_secret;
+use crate::wire::{self, Member};
+
+/// Knocks from one address that were no good, in [`FORGIVEN_AFTER`]; further ones are not looked at.
+const BAD_KNOCKS: u32 = 10;
+/// Bad knocks are forgotten after this time.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// Addresses whose bad knocks are counted, at most.
+const ADDRESSES_COUNTED: usize = 4096;
+
+/// Lets newcomers in, or not.
+#[derive(Clone, Default)]
+pub(crate) struct Doorkeeper {
+    parts: Arc<OnceLock<Parts>>,
+    bad_knocks: Arc<Mutex<HashMap<IpAddr, BadKnocks>>>,
+}
+
+struct Parts {
+    ledger: Arc<dyn LedgerClient>,
+    pool_key: Option<Secret>,
+}
+
+struct BadKnocks {
+    count: u32,
+    first: Instant,
+}
+
+impl Doorkeeper {
+    /// Gives it the ledger it decides by and the key it gives on; once. Before, it lets nobody in.
+    pub(crate) fn set(&self, ledger: Arc<dyn LedgerClient>, pool_key: Option<Secret>) {
+        if self.parts.set(Parts { ledger, pool_key }).is_err() {
+            tracing::error!("an agent was put together twice");
+        }
+    }
+
+    async fn answer(&self, from: AgentId, remote: IpAddr, body: &[u8]) -> Answer {
+        let Some(parts) = self.parts.get() else { return Answer::Later("this agent is starting".into()) };
+        if self.knocked_too_often(remote) {
+            return Answer::Refused;
+        }
+        let answer = match wire::decode::<Ask>(body) {
+            Ok(Ask::Ticket { pool, secret, agent }) if agent.id == from => {
+                parts.redeem(pool, &secret, agent).await
+            }
+            Ok(Ask::Approval { agent }) if agent.id == from => parts.request(agent).await,
+            Ok(_) | Err(_) => Ok(Answer::Refused),
+        };
+        let answer = answer.unwrap_or_else(|error| match error {
+            SubmitError::Rejected(_) => Answer::Refused,
+            SubmitError::NoQuorum(_) | SubmitError::Kv(_) => {
+                Answer::Later("the pool cannot agree on changes now".into())
+            }
+        });
+        if matches!(answer, Answer::Refused) {
+            self.count_bad_knock(remote);
+            tracing::warn!(agent = %from, %remote, "an agent asked to join and was refused");
+        }
+        answer
+    }
+
+    fn knocked_too_often(&self, remote: IpAddr) -> bool {
+        let mut knocks = self.bad_knocks.lock().unwrap_or_else(PoisonError::into_inner);
+        match knocks.get(&remote) {
+            Some(bad) if bad.first.elapsed() >= FORGIVEN_AFTER => {
+                knocks.remove(&remote);
+                false
+            }
+            Some(bad) => bad.count >= BAD_KNOCKS,
+            None => false,
+        }
+    }
+
+    fn count_bad_knock(&self, remote: IpAddr) {
+        let mut knocks = self.bad_knocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if knocks.len() >= ADDRESSES_COUNTED {
+            knocks.retain(|_, bad| bad.first.elapsed() < FORGIVEN_AFTER);
+        }
+        if knocks.len() >= ADDRESSES_COUNTED {
+            knocks.clear();
+        }
+        knocks.entry(remote).or_insert(BadKnocks { count: 0, first: Instant::now() }).count += 1;
+    }
+}
+
+#[async_trait]
+impl JoinHandler for Doorkeeper {
+    async fn join(&self, from: AgentId, remote: IpAddr, body: Bytes) -> Bytes {
+        wire::encode(&self.answer(from, remote, &body).await).unwrap_or_default()
+    }
+}
+
+impl Parts {
+    /// A ticket nobody gave out costs the ledger nothing: only those in this agent's own copy are tried.
+    async fn redeem(
+        &self,
+        pool: dci_proto::PoolId,
+        secret: &[u8; 32],
+        agent: AgentRecord,
+    ) -> Result<Answer, SubmitError> {
+        self.ledger.barrier().await?;
+        let view = self.ledger.view()?;
+        let Some(own_pool) = query::pool(&*view)? else { return Ok(Answer::Later("this pool is being made".into())) };
+        if own_pool.id != pool {
+            return Ok(Answer::OtherPool);
+        }
+        if query::agent(&*view, agent.id)?.is_some() {
+            return self.welcome(agent.id);
+        }
+        let secret_hash = hash_secret(secret);
+        if !query::tickets(&*view)?.iter().any(|ticket| ticket.secret_hash == secret_hash) {
+            return Ok(Answer::Refused);
+        }
+        drop(view);
+        let (id, name) = (agent.id, agent.name.clone());
+        match self.ledger.submit(Command::RedeemTicket { secret_hash, agent }).await? {
+            Outcome::Agent(_) | Outcome::Done => {
+                tracing::info!(agent = %id, name, "joined with a ticket");
+                self.ledger.barrier().await?;
+                self.welcome(id)
+            }
+            _ => Ok(Answer::Refused),
+        }
+    }
+
+    async fn request(&self, agent: AgentRecord) -> Result<Answer, SubmitError> {
+        let view = self.ledger.view()?;
+        if query::agent(&*view, agent.id)?.is_some() {
+            return self.welcome(agent.id);
+        }
+        let waiting = query::join_requests(&*view)?;
+        drop(view);
+        if waiting.iter().any(|request| same_request(&request.agent, &agent)) {
+            return Ok(Answer::Waiting);
+        }
+        let (id, name) = (agent.id, agent.name.clone());
+        match self.ledger.submit(Command::RequestJoin { agent }).await {
+            Ok(_) => {
+                tracing::info!(agent = %id, fingerprint = id.fingerprint(), name, "asks to join and waits for approval");
+                Ok(Answer::Waiting)
+            }
+            Err(SubmitError::Rejected(Rejection::Exists(_))) => {
+                self.ledger.barrier().await?;
+                self.welcome(id)
+            }
+            Err(SubmitError::Rejected(Rejection::TooMany(_))) => {
+                Ok(Answer::Later("too many agents are waiting for approval".into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For who is a member in this agent's copy of the ledger, nobody else.
+    fn welcome(&self, id: AgentId) -> Result<Answer, SubmitError> {
+        let view = self.ledger.view()?;
+        let (Some(pool), Some(record)) = (query::pool(&*view)?, query::agent(&*view, id)?) else {
+            return Ok(Answer::Refused);
+        };
+        let pool_key = match (record.roles.mount, &self.pool_key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(**key),
+            (true, None) => return Ok(Answer::Later("ask an agent that serves the drive".into())),
+        };
+        let members = members_told(&*view)?;
+        let welcome = Welcome { pool: pool.id, pool_name: pool.name, roles: record.roles, members, pool_key };
+        Ok(Answer::Welcome(Box::new(welcome)))
+    }
+}
+
+/// Whether asking again would change anything; the time of joining is the ledger's to say.
+fn same_request(known: &AgentRecord, asked: &AgentRecord) -> bool {
+    known.id == asked.id
+        && known.name == asked.name
+        && known.control_addresses == asked.control_addresses
+        && known.data_addresses == asked.data_addresses
+}
+
+/// Those that hold the ledger first: they know the others.
+fn members_told(view: &dyn KvRead) -> Result<Vec<Member>, SubmitError> {
+    let mut members = query::agents(view)?;
+    members.sort_by_key(|member| (!(member.roles.mount || member.roles.vote), member.id));
+    let told = members.into_iter().take(MEMBERS_TOLD).map(|member| Member {
+        id: member.id,
+        control: member.control_addresses,
+        data: member.data_addresses,
+        roles: member.roles,
+    });
+    Ok(told.collect())
+}

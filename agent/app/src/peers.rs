@@ -1,0 +1,195 @@
+//! The members as takers and givers of shards, as the drive sees them: this agent's own store directly, the others
+//! over the data channel.
+//!
+//! Nobody waits long for an agent that hangs: a request that takes longer than usual has its agent asked whether it
+//! lives, and is given up when it does not say so. One that is merely slow is waited for.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dci_proto::{AgentId, ShardHash, ShardKey};
+use shoal_ledger::LedgerClient;
+use shoal_net::{Lane, Network, NetworkError, Request, Response};
+use shoal_placement::Candidate;
+use shoal_store::{ShardStore, StoreError};
+use shoal_volume::{PeerError, ShardPeers, Urgency};
+
+use crate::config::Timing;
+use crate::health::{Health, Presence};
+use crate::proof;
+use crate::wire::{self, Method, ShardDelete, ShardGet, ShardPut, Status};
+
+/// How long a person waits for one agent that lives, at most.
+const FOREGROUND_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long background work waits for one.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long is waited for an agent that did not answer lately: it is asked only when there is no other.
+const SUSPECT_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The members as takers and givers of shards.
+pub(crate) struct Peers {
+    agent: AgentId,
+    store: Option<Arc<dyn ShardStore>>,
+    network: Arc<dyn Network>,
+    health: Arc<Health>,
+    ledger: Arc<dyn LedgerClient>,
+    timing: Timing,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        agent: AgentId,
+        store: Option<Arc<dyn ShardStore>>,
+        network: Arc<dyn Network>,
+        health: Arc<Health>,
+        ledger: Arc<dyn LedgerClient>,
+        timing: Timing,
+    ) -> Self {
+        Self { agent, store, network, health, ledger, timing }
+    }
+
+    /// Asks an agent and watches that it lives meanwhile.
+    async fn call(&self, agent: AgentId, urgency: Urgency, request: Request) -> Result<Response, PeerError> {
+        let (lane, timeout) = match urgency {
+            Urgency::Foreground => (Lane::Foreground, FOREGROUND_TIMEOUT),
+            Urgency::Background => (Lane::Background, BACKGROUND_TIMEOUT),
+        };
+        let unreachable = |reason: String| PeerError::Unreachable { agent, reason };
+        let answer = match self.health.view_of(agent).presence {
+            Presence::Up | Presence::Unheard => {
+                let call = self.network.call(agent, lane, request, timeout);
+                tokio::select! {
+                    biased;
+                    answer = call => answer,
+                    () = self.watch(agent) => return Err(unreachable("it stopped answering".into())),
+                }
+            }
+            Presence::Suspect => {
+                self.health.probe(&self.network, agent);
+                self.network.call(agent, lane, request, timeout.min(SUSPECT_TIMEOUT)).await
+            }
+            Presence::Absent => return Err(unreachable("it has not answered for long".into())),
+        };
+        answer.map_err(|error| {
+            if matches!(error, NetworkError::Unreachable { .. } | NetworkError::Timeout { .. }) {
+                self.health.suspect(&self.network, agent, &error.to_string());
+            }
+            match error {
+                NetworkError::Unreachable { .. } | NetworkError::Timeout { .. } | NetworkError::UnknownPeer(_) => {
+                    unreachable(error.to_string())
+                }
+                NetworkError::Busy(_) | NetworkError::TooLarge(_) => {
+                    PeerError::Failed { agent, reason: error.to_string() }
+                }
+            }
+        })
+    }
+
+    /// Returns when an agent is found not to live.
+    async fn watch(&self, agent: AgentId) {
+        tokio::time::sleep(self.timing.probe_after).await;
+        let asked_again = self.timing.probe_after + self.timing.probe_timeout;
+        loop {
+            self.health.probe(&self.network, agent);
+            if tokio::time::timeout(asked_again, self.health.gone(agent)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn local_store(&self) -> Result<&Arc<dyn ShardStore>, PeerError> {
+        let none = || PeerError::Failed { agent: self.agent, reason: "this agent holds no shards".into() };
+        self.store.as_ref().ok_or_else(none)
+    }
+}
+
+#[async_trait]
+impl ShardPeers for Peers {
+    async fn put(
+        &self,
+        agent: AgentId,
+        key: ShardKey,
+        hash: ShardHash,
+        data: Bytes,
+        urgency: Urgency,
+    ) -> Result<(), PeerError> {
+        if agent == self.agent {
+            let kept = self.local_store()?.put(key, data, Some(hash)).await;
+            return kept.map(drop).map_err(|error| store_error(agent, &error));
+        }
+        let request = wire::request_with_body(Method::ShardPut, &ShardPut { key, hash }, data);
+        let response = self.call(agent, urgency, request.map_err(|error| failed(agent, &error))?).await?;
+        check(agent, &response)
+    }
+
+    async fn get(
+        &self,
+        agent: AgentId,
+        key: ShardKey,
+        range: Option<Range<u32>>,
+        urgency: Urgency,
+    ) -> Result<Bytes, PeerError> {
+        if agent == self.agent {
+            return self.local_store()?.get(key, range).await.map_err(|error| store_error(agent, &error));
+        }
+        let get = ShardGet { key, range: range.map(|range| (range.start, range.end)) };
+        let request = wire::request(Method::ShardGet, &get).map_err(|error| failed(agent, &error))?;
+        let response = self.call(agent, urgency, request).await?;
+        check(agent, &response)?;
+        Ok(response.body)
+    }
+
+    async fn delete(&self, agent: AgentId, key: ShardKey) -> Result<(), PeerError> {
+        let position = self.ledger.changed(0).await;
+        let delete = ShardDelete { key, position };
+        if agent == self.agent {
+            let proved = proof::check(&self.ledger, delete, agent).await;
+            proved.map_err(|reason| failed(agent, &reason))?;
+            return self.local_store()?.delete(key).await.map_err(|error| store_error(agent, &error));
+        }
+        let request = wire::request(Method::ShardDelete, &delete).map_err(|error| failed(agent, &error))?;
+        let response = self.call(agent, Urgency::Background, request).await?;
+        check(agent, &response)
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        self.health.candidates(&*self.network)
+    }
+
+    fn suspect(&self, agent: AgentId, reason: &str) {
+        self.health.suspect(&self.network, agent, reason);
+    }
+}
+
+fn check(agent: AgentId, response: &Response) -> Result<(), PeerError> {
+    let Err(error) = wire::check(response) else { return Ok(()) };
+    Err(match &error {
+        wire::WireError::Refused { status: Status::Full, .. } => PeerError::Full(agent),
+        wire::WireError::Refused { status: Status::NotFound, .. } => PeerError::NotFound(agent),
+        wire::WireError::Refused { status: Status::Damaged, reason } => {
+            PeerError::Damaged { agent, reason: reason.clone() }
+        }
+        wire::WireError::Refused { status: Status::NotReady, reason } => {
+            PeerError::Unreachable { agent, reason: reason.clone() }
+        }
+        other => failed(agent, other),
+    })
+}
+
+fn failed(agent: AgentId, error: &dyn std::fmt::Display) -> PeerError {
+    PeerError::Failed { agent, reason: error.to_string() }
+}
+
+fn store_error(agent: AgentId, error: &StoreError) -> PeerError {
+    match error {
+        StoreError::Full(_) => PeerError::Full(agent),
+        StoreError::NotFound(_) => PeerError::NotFound(agent),
+        StoreError::Damaged { reason, .. } => PeerError::Damaged { agent, reason: reason.clone() },
+        StoreError::Conflict(_) | StoreError::Unplugged(_) | StoreError::Invalid(_) | StoreError::Io { .. } => {
+            failed(agent, error)
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! An agent that runs, and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_net::Net;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::AgentError;
+use crate::api::types::LocalCredentials;
+use crate::api::{self, Api};
+use crate::config::AgentConfig;
+use crate::context::AgentContext;
+use crate::data_directory::DataDirectory;
+use crate::secret_file;
+use crate::start::{Entry, start};
+
+/// How long tasks may take to end before they are cut off.
+const END_DEADLINE: Duration = Duration::from_secs(12);
+
+/// A running agent. Dropping it ends it at once, as a crash would; [`Agent::stop`] ends it cleanly.
+pub struct Agent {
+    context: Arc<AgentContext>,
+    net: Arc<Net>,
+    tasks: JoinSet<()>,
+    // Last: the directory is free for another agent only when everything else is gone.
+    _directory: Arc<DataDirectory>,
+}
+
+impl Agent {
+    pub(crate) fn new(
+        context: Arc<AgentContext>,
+        net: Arc<Net>,
+        directory: Arc<DataDirectory>,
+        tasks: JoinSet<()>,
+    ) -> Self {
+        Self { context, net, tasks, _directory: directory }
+    }
+
+    /// The agent as its doors see it.
+    #[must_use]
+    pub fn context(&self) -> &Arc<AgentContext> {
+        &self.context
+    }
+
+    /// Serves console and API on a listener, and lets the CLI of this computer in.
+    pub(crate) fn serve_api(&mut self, listener: TcpListener) -> Result<(), AgentError> {
+        let context = &self.context;
+        let tls = context.tls.for_address(context.config.api)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let credentials = LocalCredentials {
+            api: format!("{scheme}://{}", context.config.api),
+            token: context.credentials.local_token().to_owned(),
+        };
+        let text = serde_json::to_vec_pretty(&credentials).map_err(|error| AgentError::Internal(error.to_string()))?;
+        secret_file::replace(&context.data().join(LocalCredentials::FILE_NAME), &text)?;
+        let api = Api::new(context.clone());
+        self.tasks.spawn(api::serve(listener, tls, api, context.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Ends it cleanly: doors first, then what runs, then the ledger.
+    pub async fn stop(mut self) {
+        self.context.shutdown.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_DEADLINE, ended).await.is_err() {
+            tracing::warn!("some work did not end in time and was cut off");
+        }
+        self.tasks.shutdown().await;
+        if let Some(consensus) = &self.context.consensus {
+            consensus.shutdown().await;
+        }
+        self.net.shutdown().await;
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.context.shutdown.cancel();
+        self.tasks.abort_all();
+    }
+}
+
+/// Runs an agent until `shutdown`, or until it is asked to stop through its API.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(
+    config: AgentConfig,
+    entry: Entry,
+    shutdown: CancellationToken,
+    started: impl FnOnce(&AgentContext, Option<&crate::start::FirstStart>) + Send,
+) -> Result<(), AgentError> {
+    // A start can take long (waiting for approval); being asked to stop ends that too.
+    let Some(agent) = shutdown.run_until_cancelled(start(config, entry)).await else { return Ok(()) };
+    let agent = agent?;
+    started(agent.agent.context(), agent.first.as_ref());
+    let stop = agent.agent.context().shutdown_token();
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = stop.cancelled() => {}
+    }
+    agent.agent.stop().await;
+    Ok(())
+}

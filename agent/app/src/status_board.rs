@@ -1,0 +1,90 @@
+//! The census of stripes, kept between questions so that asking for the status is cheap.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dci_proto::AgentId;
+use shoal_ledger::query;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::AgentError;
+use crate::census::Census;
+use crate::context::AgentContext;
+use crate::status::{self, StatusInput, StatusReport};
+
+/// After a count the next waits at least this long.
+const RECOUNT_PAUSE: Duration = Duration::from_millis(500);
+/// And at least this many times as long as the count took: counting costs 2 % of one core at most.
+const RECOUNT_PAUSE_FACTOR: u32 = 50;
+
+/// Reports how the pool stands.
+#[derive(Default)]
+pub(crate) struct StatusBoard {
+    counted: Mutex<Option<Counted>>,
+}
+
+#[derive(Clone)]
+struct Counted {
+    census: Arc<Census>,
+    position: u64,
+    reachable: Arc<BTreeSet<AgentId>>,
+    at: Instant,
+    took: Duration,
+}
+
+impl StatusBoard {
+    /// Reports; counts stripes anew if the ledger changed since the last count and that was long enough ago.
+    pub(crate) async fn report(&self, context: &AgentContext) -> Result<StatusReport, AgentError> {
+        let view = context.ledger.view()?;
+        let pool = query::pool(&*view)?.ok_or(AgentError::NoPoolYet)?;
+        let members = query::agents(&*view)?;
+        let position = query::position(&*view)?;
+        let answering = members.iter().map(|member| member.id).filter(|agent| context.health.answers(*agent));
+        let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
+        let counted = self.count(view, position, reachable.clone()).await?;
+        let health = context.health.view();
+        let own_space = context.health.self_report().space;
+        let quorum = context.quorum();
+        let mut report = status::report(&StatusInput {
+            agent: context.agent,
+            pool: &pool,
+            members: &members,
+            health: &health,
+            quorum: &quorum,
+            census: counted.census.judge(&|agent| reachable.contains(&agent)),
+        });
+        if let Some(own) = report.nodes.iter_mut().find(|node| node.id == context.agent) {
+            own.capacity_bytes = own_space.capacity_bytes;
+            own.used_bytes = own_space.used_bytes;
+        }
+        Ok(report)
+    }
+
+    async fn count(
+        &self,
+        view: Arc<dyn shoal_ledger::KvRead + Send + Sync>,
+        position: u64,
+        reachable: Arc<BTreeSet<AgentId>>,
+    ) -> Result<Counted, AgentError> {
+        let mut kept = self.counted.lock().await;
+        if let Some(counted) = kept.as_ref() {
+            let same = counted.position == position
+                && (!counted.census.depends_on_reachability() || counted.reachable == reachable);
+            let pause = RECOUNT_PAUSE.max(counted.took * RECOUNT_PAUSE_FACTOR);
+            if same || counted.at.elapsed() < pause {
+                return Ok(counted.clone());
+            }
+        }
+        let begin = Instant::now();
+        let judges = reachable.clone();
+        let count = move || Census::take(&*view, &|agent| judges.contains(&agent));
+        let counting = tokio::task::spawn_blocking(count).await;
+        let census = counting.map_err(|error| AgentError::Internal(format!("counting stripes: {error}")))??;
+        let at = Instant::now();
+        let counted = Counted { census: Arc::new(census), position, reachable, at, took: at.duration_since(begin) };
+        *kept = Some(counted.clone());
+        Ok(counted)
+    }
+}

@@ -1,0 +1,34 @@
+//! Messages of consensus over the control network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dci_proto::AgentId;
+use shoal_consensus::ConsensusTransport;
+use shoal_net::{Lane, Network, Request};
+
+use crate::wire::{self, Method};
+
+/// Carries messages of consensus.
+pub(crate) struct ControlTransport {
+    network: Arc<dyn Network>,
+}
+
+impl ControlTransport {
+    pub(crate) fn new(network: Arc<dyn Network>) -> Self {
+        Self { network }
+    }
+}
+
+#[async_trait]
+impl ConsensusTransport for ControlTransport {
+    async fn call(&self, to: AgentId, message: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let request = Request { method: Method::Consensus as u16, head: Bytes::new(), body: message };
+        let answer = self.network.call(to, Lane::Control, request, timeout).await;
+        let response = answer.map_err(|error| error.to_string())?;
+        wire::check(&response).map_err(|error| error.to_string())?;
+        Ok(response.body)
+    }
+}
