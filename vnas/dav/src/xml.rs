@@ -1,0 +1,314 @@
+//! XML from clients, read with suspicion: UTF-8 only, no document types, no entities but the five and characters,
+//! bounded in bytes, depth and elements.
+
+use std::ops::Range;
+
+use quick_xml::Reader;
+use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::{BytesStart, Event};
+
+/// Elements within elements, at most. Real requests nest five deep; property values of Office some more.
+const DEPTH_LIMIT: usize = 64;
+/// Elements of a body, at most.
+const ELEMENTS_LIMIT: usize = 4096;
+/// Namespaces in scope at a place, at most.
+const NAMESPACES_LIMIT: usize = 64;
+
+/// WebDAV's own namespace.
+pub(crate) const DAV: &str = "DAV:";
+/// The namespace every document has without saying so.
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// Why a body is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadXml(pub(crate) &'static str);
+
+/// An element with everything in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Element {
+    /// Its namespace; empty for none.
+    pub(crate) namespace: String,
+    /// Its local name.
+    pub(crate) name: String,
+    /// The text directly in it, entities resolved.
+    pub(crate) text: String,
+    pub(crate) children: Vec<Self>,
+    /// Where it is in the body.
+    span: Range<usize>,
+    /// Bytes of its name as written, prefix included.
+    written_name_bytes: usize,
+    /// Namespace declarations (and `xml:lang`) it has from the elements around it, as attributes.
+    inherited: Vec<(String, String)>,
+}
+
+impl Element {
+    /// Whether it is WebDAV's element of this name.
+    pub(crate) fn is_dav(&self, name: &str) -> bool {
+        self.namespace == DAV && self.name == name
+    }
+
+    /// WebDAV's element of this name right in it.
+    pub(crate) fn dav_child(&self, name: &str) -> Option<&Self> {
+        self.children.iter().find(|child| child.is_dav(name))
+    }
+
+    /// The element as it stands in `body`, with the declarations it needs to stand alone.
+    pub(crate) fn standalone(&self, body: &[u8]) -> Vec<u8> {
+        let written = body.get(self.span.clone()).unwrap_or_default();
+        let (head, tail) = written.split_at((1 + self.written_name_bytes).min(written.len()));
+        let mut xml = head.to_vec();
+        for (name, value) in &self.inherited {
+            let mut escaped = String::new();
+            escape(&mut escaped, value);
+            xml.extend_from_slice(format!(" {name}=\"{escaped}\"").as_bytes());
+        }
+        xml.extend_from_slice(tail);
+        xml
+    }
+}
+
+/// Appends text so that it is safe in XML text and attributes; what XML cannot hold becomes U+FFFD.
+pub(crate) fn escape(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\r' => out.push_str("&#13;"),
+            other => out.push(if allowed(other) { other } else { '\u{fffd}' }),
+        }
+    }
+}
+
+/// XML 1.0 §2.2.
+fn allowed(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// Reads a document.
+pub(crate) fn parse(body: &[u8]) -> Result<Element, BadXml> {
+    let text = std::str::from_utf8(body).map_err(|_| BadXml("the body is not UTF-8"))?;
+    if !text.chars().all(allowed) {
+        return Err(BadXml("the body has characters that XML cannot hold"));
+    }
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().check_comments = true;
+    let mut tree = Tree::default();
+    let mut start = 0;
+    loop {
+        let event = reader.read_event().map_err(|_| BadXml("the body is not well-formed"))?;
+        let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+        match event {
+            Event::Start(tag) => tree.open(&tag, start..end)?,
+            Event::Empty(tag) => {
+                tree.open(&tag, start..end)?;
+                tree.close(end);
+            }
+            Event::End(_) => tree.close(end),
+            Event::Text(text) => tree.text(&text)?,
+            Event::CData(data) => tree.text(&data)?,
+            Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+                Ok(Some(character)) if allowed(character) => tree.text(character.encode_utf8(&mut [0; 4]))?,
+                Ok(None) => {
+                    tree.text(resolve_predefined_entity(&reference).ok_or(BadXml("entities are not taken"))?)?;
+                }
+                _ => return Err(BadXml("a character reference is none")),
+            },
+            Event::DocType(_) => return Err(BadXml("document types are not taken")),
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
+            Event::Eof => return tree.finish(),
+        }
+        start = end;
+    }
+}
+
+#[derive(Default)]
+struct Tree {
+    open: Vec<Element>,
+    /// Declarations in scope, innermost last, and how many there were when each open element began.
+    scope: Vec<(String, String)>,
+    marks: Vec<usize>,
+    elements: usize,
+    root: Option<Element>,
+}
+
+impl Tree {
+    fn open(&mut self, tag: &BytesStart<'_>, span: Range<usize>) -> Result<(), BadXml> {
+        self.elements += 1;
+        if self.root.is_some() && self.open.is_empty() {
+            return Err(BadXml("there are two root elements"));
+        }
+        if self.open.len() >= DEPTH_LIMIT || self.elements > ELEMENTS_LIMIT {
+            return Err(BadXml("the body nests too deep or has too many elements"));
+        }
+        let inherited_from = self.scope.len();
+        self.marks.push(inherited_from);
+        let written = tag.name().into_inner();
+        let mut prefixes = Vec::new();
+        for attribute in tag.attributes() {
+            let attribute = attribute.map_err(|_| BadXml("an attribute is malformed"))?;
+            let name = attribute.key.into_inner();
+            let value = quick_xml::escape::unescape(&attribute.value).map_err(|_| BadXml("entities are not taken"))?;
+            if attribute.value.contains('<') || !value.chars().all(allowed) {
+                return Err(BadXml("an attribute's value is malformed"));
+            }
+            if name == "xmlns" || name == "xml:lang" {
+                self.scope.push((name.to_owned(), value.into_owned()));
+            } else if name.starts_with("xmlns:") {
+                if value.is_empty() {
+                    return Err(BadXml("a prefix stands for no namespace"));
+                }
+                self.scope.push((name.to_owned(), value.into_owned()));
+            } else if let Some((prefix, local)) = name.split_once(':') {
+                check_name(prefix)?;
+                check_name(local)?;
+                prefixes.push(prefix.to_owned());
+            } else {
+                check_name(name)?;
+            }
+        }
+        if self.scope.len() > NAMESPACES_LIMIT {
+            return Err(BadXml("there are too many namespaces"));
+        }
+        for prefix in prefixes {
+            self.namespace(Some(&prefix))?;
+        }
+        let (prefix, local) = match written.split_once(':') {
+            Some((prefix, local)) => (Some(prefix), local),
+            None => (None, written),
+        };
+        check_name(local)?;
+        let element = Element {
+            namespace: self.namespace(prefix)?,
+            name: local.to_owned(),
+            written_name_bytes: written.len(),
+            inherited: self.inherited(inherited_from),
+            span,
+            ..Element::default()
+        };
+        self.open.push(element);
+        Ok(())
+    }
+
+    /// What an element that begins now has from around it and does not declare anew. Only wanted near the root, where
+    /// properties are.
+    fn inherited(&self, from: usize) -> Vec<(String, String)> {
+        if self.open.len() > 4 {
+            return Vec::new();
+        }
+        let (around, own) = self.scope.split_at(from);
+        let mut inherited: Vec<(String, String)> = Vec::new();
+        for (name, value) in around.iter().rev() {
+            let known = own.iter().chain(&inherited).any(|(other, _)| other == name);
+            if !known {
+                inherited.push((name.clone(), value.clone()));
+            }
+        }
+        inherited
+    }
+
+    fn namespace(&self, prefix: Option<&str>) -> Result<String, BadXml> {
+        let wanted = match prefix {
+            Some("xml") => return Ok(XML.to_owned()),
+            Some(prefix) => {
+                check_name(prefix)?;
+                format!("xmlns:{prefix}")
+            }
+            None => "xmlns".to_owned(),
+        };
+        match self.scope.iter().rev().find(|(name, _)| *name == wanted) {
+            Some((_, uri)) => Ok(uri.clone()),
+            None if prefix.is_none() => Ok(String::new()),
+            None => Err(BadXml("a prefix is not declared")),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), BadXml> {
+        match self.open.last_mut() {
+            Some(element) => element.text.push_str(text),
+            None if text.trim_matches(['\u{feff}', ' ', '\t', '\r', '\n']).is_empty() => {}
+            None => return Err(BadXml("there is text outside the root element")),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, end: usize) {
+        let Some(mut element) = self.open.pop() else { return };
+        element.span.end = end;
+        self.scope.truncate(self.marks.pop().unwrap_or_default());
+        match self.open.last_mut() {
+            Some(parent) => parent.children.push(element),
+            None => self.root = Some(element),
+        }
+    }
+
+    fn finish(self) -> Result<Element, BadXml> {
+        if !self.open.is_empty() {
+            return Err(BadXml("the body ends within an element"));
+        }
+        self.root.ok_or(BadXml("there is no root element"))
+    }
+}
+
+/// A name without a prefix (Namespaces in XML §4), roughly: enough that it is safe to write out again.
+fn check_name(name: &str) -> Result<(), BadXml> {
+    let starts = |first: char| first.is_alphabetic() || first == '_' || (!first.is_ascii() && !first.is_whitespace());
+    let goes_on = |other: char| {
+        starts(other) || other.is_ascii_digit() || other == '-' || other == '.' || (!other.is_ascii() && !other.is_whitespace())
+    };
+    let mut characters = name.chars();
+    if characters.next().is_some_and(starts) && characters.all(goes_on) {
+        return Ok(());
+    }
+    Err(BadXml("a name is malformed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_read_with_its_namespaces() {
+        let root = parse(
+            br#"<?xml version="1.0"?><a xmlns="DAV:" xmlns:z="urn:z"><z:b/><c xmlns="">x&amp;&#65;<![CDATA[<]]></c></a>"#,
+        )
+        .expect("a document");
+        assert!(root.is_dav("a"));
+        let names = root.children.iter().map(|child| (child.namespace.as_str(), child.name.as_str()));
+        assert_eq!(names.collect::<Vec<_>>(), [("urn:z", "b"), ("", "c")]);
+        assert_eq!(root.children[1].text, "x&A<");
+    }
+
+    #[test]
+    fn an_element_stands_alone_with_the_declarations_it_had() {
+        let body = br#"<a xmlns="DAV:" xmlns:z="urn:z" xml:lang="de"><z:b xmlns:y="urn:y">1<c/></z:b></a>"#;
+        let root = parse(body).expect("a document");
+        let alone = String::from_utf8(root.children[0].standalone(body)).expect("text");
+        assert_eq!(alone, r#"<z:b xml:lang="de" xmlns:z="urn:z" xmlns="DAV:" xmlns:y="urn:y">1<c/></z:b>"#);
+        let again = parse(alone.as_bytes()).expect("a document");
+        assert_eq!((again.namespace.as_str(), again.name.as_str()), ("urn:z", "b"));
+        assert!(again.children[0].is_dav("c"));
+    }
+
+    #[test]
+    fn hostile_documents_are_refused() {
+        let deep = format!("{}{}", "<a>".repeat(65), "</a>".repeat(65));
+        let wide = format!("<a>{}</a>", "<b/>".repeat(4096));
+        for bad in [
+            "", "garbage<<<", "<a>", "</a>", "<a></b>", "<a/><b/>", "<a/>text", "<x:a/>", "<a x:y='1'/>", "<a b='<'/>",
+            "<a b='1' b='2'/>", "<!DOCTYPE a><a/>", "<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", "<a>&e;</a>",
+            "<a b='&e;'/>", "<a>&#1;</a>", "<a>\u{1}</a>", "<a xmlns:x=''/>", "<a><!-- -- --></a>", &deep, &wide,
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{}", &bad[..bad.len().min(60)]);
+        }
+        assert!(parse(b"\xff\xfe<\0a\0/\0>\0").is_err());
+    }
+
+    #[test]
+    fn text_is_escaped_and_what_xml_cannot_hold_replaced() {
+        let mut out = String::new();
+        escape(&mut out, "a<b>&\"\u{1}\u{fffe}é");
+        assert_eq!(out, "a&lt;b&gt;&amp;&quot;\u{fffd}\u{fffd}é");
+    }
+}
