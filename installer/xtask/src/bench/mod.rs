@@ -7,16 +7,32 @@ mod table;
 
 use anyhow::Result;
 
+use crate::steps::{cargo, step};
+
 /// What to measure.
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
     /// The drive: a demo pool of six agents, and nginx and Apache WebDAV where installed, on the same disk, the same
     /// loads in one run with one client. Prints CPU seconds of all server processes, throughput, latency, memory.
     Drive(drive::Options),
+    /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
+    Ledger {
+        /// How many files.
+        #[arg(long, default_value_t = 1_000_000)]
+        files: u64,
+        /// How many members, all in one process.
+        #[arg(long, default_value_t = 3)]
+        members: u64,
+    },
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Drive(options) => drive::run(options),
+        Bench::Ledger { files, members } => {
+            let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
+            let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];
+            step("bench ledger", cargo().args(example).args(sizes))
+        }
     }
 }
