@@ -60,7 +60,8 @@ impl ChunkCache {
             fetched_bytes = bytes.len() as u64;
             Ok(bytes)
         };
-        let bytes = self.contents.try_get_with(content, fetch).await.map_err(|error: Arc<DriveError>| (*error).clone())?;
+        let bytes =
+            self.contents.try_get_with(content, fetch).await.map_err(|error: Arc<DriveError>| (*error).clone())?;
         self.settle(fetched_bytes).await;
         Ok(bytes)
     }

@@ -7,8 +7,8 @@ use crate::DriveError;
 
 /// Checks a file's place and guard; answers its volume.
 pub(crate) fn check_target(view: &dyn KvRead, path: &NodePath, guard: &Guard) -> Result<VolumeRecord, DriveError> {
-    let volume = query::volume(view, path.volume)?
-        .ok_or_else(|| Rejection::NotFound(format!("volume {}", path.volume.0)))?;
+    let volume =
+        query::volume(view, path.volume)?.ok_or_else(|| Rejection::NotFound(format!("volume {}", path.volume.0)))?;
     let Some(parent) = path.parent() else { return Err(Rejection::IsAFolder(path.to_string()).into()) };
     let parent_is_folder =
         parent.is_root() || query::node(view, &parent)?.is_some_and(|parent| parent.kind == NodeKind::Folder);

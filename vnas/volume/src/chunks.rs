@@ -7,8 +7,8 @@ use dci_proto::{ContentId, InodeId};
 use shoal_ledger::{CHUNK_BYTES, KvRead, query};
 
 use crate::DriveError;
-use crate::core::Core;
 use crate::fetch::Stripe;
+use crate::shared::Shared;
 
 /// Chunks whose stripes are looked up when a file is opened. A file of no more is fixed from then on.
 const OPEN_CHUNKS: u32 = 16;
@@ -34,11 +34,11 @@ pub(crate) struct ChunkTable {
 
 impl ChunkTable {
     /// The chunks of a file that has so many bytes; the first ones are looked up now.
-    pub(crate) fn open(core: &Core, file: InodeId, size_bytes: u64) -> Result<Self, DriveError> {
+    pub(crate) fn open(shared: &Shared, file: InodeId, size_bytes: u64) -> Result<Self, DriveError> {
         let total = u32::try_from(size_bytes.div_ceil(u64::from(CHUNK_BYTES)))
             .map_err(|_| DriveError::Damaged("its size is beyond what a file can have".to_owned()))?;
         let fits = total <= OPEN_CHUNKS;
-        let page = if fits { look_up(&*core.view()?, file, 0..total)? } else { Vec::new() };
+        let page = if fits { look_up(&*shared.view()?, file, 0..total)? } else { Vec::new() };
         Ok(Self { file, total, first: 0, page: Arc::new(page) })
     }
 
@@ -48,10 +48,10 @@ impl ChunkTable {
     }
 
     /// A chunk; looks it and those after it up to `until` up if need be.
-    pub(crate) async fn chunk(&mut self, core: &Arc<Core>, index: u32, until: u32) -> Result<Chunk, DriveError> {
+    pub(crate) async fn chunk(&mut self, shared: &Arc<Shared>, index: u32, until: u32) -> Result<Chunk, DriveError> {
         if self.known(index).is_none() {
             let wanted = index..until.min(self.total).min(index.saturating_add(PAGE_CHUNKS));
-            let (file, view) = (self.file, core.view()?);
+            let (file, view) = (self.file, shared.view()?);
             let page = if wanted.len() <= OPEN_CHUNKS as usize {
                 look_up(&*view, file, wanted)?
             } else {

@@ -8,7 +8,7 @@ use futures::Stream;
 use shoal_ledger::{Guard, INLINE_LIMIT_BYTES, LedgerClient, Node, NodePath};
 
 use crate::checks::check_target;
-use crate::core::{Core, keep_policy};
+use crate::shared::{Shared, keep_policy};
 use crate::{BadShard, DriveConfig, DriveError, DriveStats, FileReader, FileWriter, ShardPeers};
 
 /// What can be stored.
@@ -43,46 +43,46 @@ pub struct NewFile {
 /// What it can do with names, properties and locks is in `namespace`, with room in `space`.
 #[derive(Clone)]
 pub struct Drive {
-    pub(crate) core: Arc<Core>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Drive {
     /// A drive over a ledger and its peers.
     #[must_use]
     pub fn new(ledger: Arc<dyn LedgerClient>, peers: Arc<dyn ShardPeers>, config: DriveConfig) -> Self {
-        Self { core: Arc::new(Core::new(ledger, peers, &config)) }
+        Self { shared: Arc::new(Shared::new(ledger, peers, &config)) }
     }
 
     /// Begins a file. Nothing is seen of it, and what was there stays, until [`FileWriter::commit`]; dropped before,
     /// nothing remains. Folder, guard and room are checked now so that a hopeless upload fails early, and again in
     /// the step that commits.
     pub async fn create(&self, path: &NodePath, file: NewFile, guard: Guard) -> Result<FileWriter, DriveError> {
-        let view = self.core.view()?;
+        let view = self.shared.view()?;
         let volume = check_target(&*view, path, &guard)?;
         let policy = keep_policy(&*view, volume.policy)?;
         let wanted_bytes = file.size_bytes.unwrap_or(INLINE_LIMIT_BYTES as u64 + 1);
-        if wanted_bytes > INLINE_LIMIT_BYTES as u64 && !self.core.has_room(policy, wanted_bytes) {
+        if wanted_bytes > INLINE_LIMIT_BYTES as u64 && !self.shared.has_room(policy, wanted_bytes) {
             return Err(DriveError::Full);
         }
-        Ok(FileWriter::new(&self.core, path, file, guard, policy))
+        Ok(FileWriter::new(&self.shared, path, file, guard, policy))
     }
 
     /// A file as it is now; what is read is this version even if it is replaced meanwhile, for files of up to 64 MiB,
     /// and of longer ones as far as reading has looked ahead (1 GiB at a time): beyond that a replaced file ends with
     /// an error, never with other bytes.
     pub fn open(&self, node: &Node) -> Result<FileReader, DriveError> {
-        FileReader::open(&self.core, node)
+        FileReader::open(&self.shared, node)
     }
 
     /// What this drive has done since it started.
     #[must_use]
     pub fn stats(&self) -> DriveStats {
-        self.core.counters.snapshot()
+        self.shared.counters.snapshot()
     }
 
     /// Shards that reads found missing or damaged since the last call, for repair.
     #[must_use]
     pub fn take_bad_shards(&self) -> Vec<BadShard> {
-        self.core.counters.take_bad()
+        self.shared.counters.take_bad()
     }
 }

@@ -17,8 +17,8 @@ use shoal_placement::read_order;
 use tokio::time::Instant;
 
 use crate::codec::CodecError;
-use crate::core::{Core, work_on};
 use crate::latency::Request;
+use crate::shared::{Shared, work_on};
 use crate::stats::{BadShard, add};
 use crate::stripe::{ReadPlan, StripeError, open, plan_read};
 use crate::{DriveError, PeerError, Urgency};
@@ -52,11 +52,11 @@ pub(crate) struct Stripe {
 
 /// Plain bytes of a stripe. Should what comes not be what was written, once more with every shard checked against its
 /// hash, so that the false one is found and left out.
-pub(crate) async fn fetch(core: &Core, stripe: &Stripe, range: Range<u32>) -> Result<Bytes, DriveError> {
-    match Fetch::new(core, stripe, range.clone(), false)?.run().await {
+pub(crate) async fn fetch(shared: &Shared, stripe: &Stripe, range: Range<u32>) -> Result<Bytes, DriveError> {
+    match Fetch::new(shared, stripe, range.clone(), false)?.run().await {
         Err(DriveError::Damaged(reason)) => {
             tracing::warn!(stripe = %stripe.id, reason, "a stripe does not open; checking each of its shards");
-            let whole = Fetch::new(core, stripe, 0..stripe.record.plain_bytes, true)?.run().await?;
+            let whole = Fetch::new(shared, stripe, 0..stripe.record.plain_bytes, true)?.run().await?;
             Ok(whole.slice(range.start as usize..range.end as usize))
         }
         result => result,
@@ -90,7 +90,7 @@ struct Asked {
 type Answer = (usize, Result<Bytes, PeerError>);
 
 struct Fetch<'a> {
-    core: &'a Core,
+    shared: &'a Shared,
     stripe: &'a Stripe,
     plan: ReadPlan,
     /// Every shard is checked against its hash.
@@ -110,14 +110,14 @@ struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    fn new(core: &'a Core, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Result<Self, DriveError> {
+    fn new(shared: &'a Shared, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Result<Self, DriveError> {
         let plan = plan_read(&stripe.record, range);
         Ok(Self {
-            core,
+            shared,
             stripe,
             plan,
             checked,
-            sources: sources(core, &stripe.record),
+            sources: sources(shared, &stripe.record),
             asked: Vec::new(),
             next_id: 0,
             answers: FuturesUnordered::new(),
@@ -193,7 +193,7 @@ impl<'a> Fetch<'a> {
         let key = ShardKey { stripe: self.stripe.id, index };
         let wanted = self.wanted(&range);
         let part = (wanted != (0..self.stripe.record.shard_bytes)).then_some(wanted);
-        let get = self.core.peers.get(agent, key, part, Urgency::Foreground);
+        let get = self.shared.peers.get(agent, key, part, Urgency::Foreground);
         self.answers.push(Box::pin(async move { (id, get.await) }));
     }
 
@@ -205,7 +205,7 @@ impl<'a> Fetch<'a> {
             Ok(bytes) => {
                 let took = asked.since.elapsed();
                 self.slowest = self.slowest.max(Some(took));
-                self.core.latencies.record(asked.agent, Request::Get, bytes.len(), took);
+                self.shared.latencies.record(asked.agent, Request::Get, bytes.len(), took);
                 let missing = self.pieces.iter().all(|(have, _)| *have != asked.index);
                 if let Some(piece) = self.piece_of(asked.index, &asked.range).filter(|_| missing) {
                     self.pieces.push((asked.index, bytes.slice(piece)));
@@ -256,9 +256,9 @@ impl<'a> Fetch<'a> {
             PeerError::NotFound(_) | PeerError::Damaged { .. } => {
                 self.bad += 1;
                 let key = ShardKey { stripe: self.stripe.id, index: asked.index };
-                self.core.counters.note_bad(BadShard { key, agent: asked.agent });
+                self.shared.counters.note_bad(BadShard { key, agent: asked.agent });
             }
-            _ => self.core.peers.suspect(asked.agent, "it did not give a shard"),
+            _ => self.shared.peers.suspect(asked.agent, "it did not give a shard"),
         }
         self.last_error = Some(error);
         self.ask_columns();
@@ -268,7 +268,11 @@ impl<'a> Fetch<'a> {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let due = |asked: &Asked| {
-            if asked.late { (now + LATE_TICK).min(asked.since + self.patience(asked)) } else { asked.since + self.hedge_after(asked) }
+            if asked.late {
+                (now + LATE_TICK).min(asked.since + self.patience(asked))
+            } else {
+                asked.since + self.hedge_after(asked)
+            }
         };
         self.asked.iter().map(due).min().unwrap_or(now)
     }
@@ -285,14 +289,10 @@ impl<'a> Fetch<'a> {
                 newly_late += 1;
             }
         }
-        let given_up: Vec<usize> = self
-            .asked
-            .iter()
-            .filter(|asked| now >= asked.since + self.patience(asked))
-            .map(|asked| asked.id)
-            .collect();
+        let given_up: Vec<usize> =
+            self.asked.iter().filter(|asked| now >= asked.since + self.patience(asked)).map(|asked| asked.id).collect();
         if newly_late > 0 {
-            add(&self.core.counters.hedges, newly_late);
+            add(&self.shared.counters.hedges, newly_late);
             self.ask_columns();
         }
         for id in given_up {
@@ -305,7 +305,7 @@ impl<'a> Fetch<'a> {
     }
 
     fn p95(&self, asked: &Asked) -> Option<Duration> {
-        self.core.latencies.p95(asked.agent, Request::Get, asked.range.len())
+        self.shared.latencies.p95(asked.agent, Request::Get, asked.range.len())
     }
 
     fn hedge_after(&self, asked: &Asked) -> Duration {
@@ -326,7 +326,7 @@ impl<'a> Fetch<'a> {
     }
 
     fn is_suspect(&self, agent: AgentId) -> bool {
-        self.core.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
+        self.shared.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
     }
 
     /// The parts that give the bytes, if they are all here.
@@ -369,11 +369,11 @@ impl<'a> Fetch<'a> {
     }
 
     async fn open(self, parts: Vec<(u8, Bytes)>) -> Result<Bytes, DriveError> {
-        let (keys, record, plan) = (Arc::clone(&self.core.keys), Arc::clone(&self.stripe.record), self.plan);
+        let (keys, record, plan) = (Arc::clone(&self.shared.keys), Arc::clone(&self.stripe.record), self.plan);
         let bytes = parts.iter().map(|(_, part)| part.len()).sum();
         let k = record.k;
         if k > 1 && parts.iter().any(|(index, _)| *index >= k) {
-            add(&self.core.counters.degraded_reads, 1);
+            add(&self.shared.counters.degraded_reads, 1);
         }
         drop(self.answers);
         work_on(bytes, move || open(&keys, &record, &plan, parts)).await?.map_err(open_failed)
@@ -382,14 +382,16 @@ impl<'a> Fetch<'a> {
 
 fn open_failed(error: StripeError) -> DriveError {
     match error {
-        StripeError::Newer(_) | StripeError::Codec(CodecError::Unknown(_)) => DriveError::Unavailable(error.to_string()),
+        StripeError::Newer(_) | StripeError::Codec(CodecError::Unknown(_)) => {
+            DriveError::Unavailable(error.to_string())
+        }
         _ => DriveError::Damaged(error.to_string()),
     }
 }
 
 /// The agents that should have a shard of the stripe, best first.
-fn sources(core: &Core, record: &StripeRecord) -> Vec<Source> {
-    let candidates = core.peers.candidates();
+fn sources(shared: &Shared, record: &StripeRecord) -> Vec<Source> {
+    let candidates = shared.peers.candidates();
     let mut sources = Vec::with_capacity(record.shards.len());
     for candidate in read_order(&candidates) {
         let index = record.shards.iter().position(|place| place.agent == Some(candidate.agent));

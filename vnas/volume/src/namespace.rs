@@ -10,7 +10,7 @@ impl Drive {
     /// Makes what follows see all that was acknowledged anywhere before. True: it does. False: the quorum cannot be
     /// reached, what follows may be stale (readers are told).
     pub async fn refresh(&self) -> bool {
-        match self.core.ledger.barrier().await {
+        match self.shared.ledger.barrier().await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(%error, "the local copy of the ledger may be stale");
@@ -21,20 +21,20 @@ impl Drive {
 
     /// The volumes, from the local copy (no refresh).
     pub fn volumes(&self) -> Result<Vec<VolumeRecord>, DriveError> {
-        Ok(query::volumes(&*self.core.view()?)?)
+        Ok(query::volumes(&*self.shared.view()?)?)
     }
 
     /// What stands at a path; `None` for nothing. From the local copy (no refresh): call [`Self::refresh`] once a
     /// request.
     pub fn node(&self, path: &NodePath) -> Result<Option<Node>, DriveError> {
-        Ok(query::node(&*self.core.view()?, path)?)
+        Ok(query::node(&*self.shared.view()?, path)?)
     }
 
     /// Up to `limit` nodes in a folder after the name `after`, in order. From the local copy (no refresh).
     pub fn children(&self, folder: &Node, after: Option<&str>, limit: usize) -> Result<Vec<Node>, DriveError> {
         let mut children = Vec::new();
         if limit > 0 {
-            query::children(&*self.core.view()?, folder.inode, after, &mut |child| {
+            query::children(&*self.shared.view()?, folder.inode, after, &mut |child| {
                 children.push(child);
                 children.len() < limit
             })?;
@@ -47,12 +47,12 @@ impl Drive {
         if !node.has_properties {
             return Ok(Vec::new());
         }
-        Ok(query::properties(&*self.core.view()?, node.inode)?)
+        Ok(query::properties(&*self.shared.view()?, node.inode)?)
     }
 
     /// Locks that cover a path; `below`: those on or below it instead. From the local copy (no refresh).
     pub fn locks(&self, path: &NodePath, below: bool) -> Result<Vec<Lock>, DriveError> {
-        let view = self.core.view()?;
+        let view = self.shared.view()?;
         Ok(if below { query::locks_below(&*view, path) } else { query::locks_covering(&*view, path) }?)
     }
 
@@ -143,7 +143,7 @@ impl Drive {
     }
 
     async fn change(&self, command: Command) -> Result<Outcome, DriveError> {
-        Ok(self.core.ledger.submit(command).await?)
+        Ok(self.shared.ledger.submit(command).await?)
     }
 
     async fn change_node(&self, command: Command) -> Result<(Node, bool), DriveError> {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::DriveError;
-use crate::core::{Core, KeepPolicy};
+use crate::shared::{KeepPolicy, Shared};
 use crate::staging::StagedUpload;
 use crate::upload::{StoredChunk, store_chunk};
 
@@ -39,22 +39,29 @@ pub(crate) struct Finished {
 
 /// The chunks of one upload. Dropped, everything under way is given up.
 pub(crate) struct Pipeline {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
     task: AbortOnDropHandle<Result<Finished, DriveError>>,
 }
 
 impl Pipeline {
-    pub(crate) fn start(core: &Arc<Core>, policy: KeepPolicy) -> Self {
+    pub(crate) fn start(shared: &Arc<Shared>, policy: KeepPolicy) -> Self {
         let (jobs, queue) = mpsc::channel(1);
-        let works = Works { core: Arc::clone(core), policy, working: FuturesOrdered::new(), finished: Vec::new(), staged: None };
+        let works = Works {
+            shared: Arc::clone(shared),
+            policy,
+            working: FuturesOrdered::new(),
+            finished: Vec::new(),
+            staged: None,
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(works.run(queue)));
-        Self { core: Arc::clone(core), jobs, task }
+        Self { shared: Arc::clone(shared), jobs, task }
     }
 
     /// Takes the next chunk; waits while too many are in the works.
     pub(crate) async fn push(&mut self, plain: Bytes) -> Result<(), DriveError> {
-        let permit = Arc::clone(&self.core.work).acquire_owned().await.map_err(|_| DriveError::Interrupted("the drive"))?;
+        let permit =
+            Arc::clone(&self.shared.work).acquire_owned().await.map_err(|_| DriveError::Interrupted("the drive"))?;
         if self.jobs.send(Job { plain, permit }).await.is_ok() {
             return Ok(());
         }
@@ -74,7 +81,7 @@ impl Pipeline {
 
 /// The task behind a [`Pipeline`].
 struct Works {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     policy: KeepPolicy,
     working: FuturesOrdered<AbortOnDropHandle<Result<Done, DriveError>>>,
     finished: Vec<Done>,
@@ -94,7 +101,7 @@ impl Works {
                     }
                     self.stage_if_due().await?;
                 }
-                job = queue.recv(), if open && self.working.len() < self.core.chunks_in_flight => match job {
+                job = queue.recv(), if open && self.working.len() < self.shared.chunks_in_flight => match job {
                     Some(job) => self.begin(job),
                     None => open = false,
                 },
@@ -105,9 +112,9 @@ impl Works {
     }
 
     fn begin(&mut self, job: Job) {
-        let (core, policy) = (Arc::clone(&self.core), self.policy);
+        let (shared, policy) = (Arc::clone(&self.shared), self.policy);
         self.working.push_back(AbortOnDropHandle::new(tokio::spawn(async move {
-            let stored = store_chunk(&core, policy, job.plain, false).await?;
+            let stored = store_chunk(&shared, policy, job.plain, false).await?;
             let permit = stored.known.is_some().then_some(job.permit);
             Ok(Done { stored, permit })
         })));
@@ -117,12 +124,12 @@ impl Works {
     /// its bytes are at hand only now.
     async fn stage_if_due(&mut self) -> Result<(), DriveError> {
         let known = self.finished.iter().any(|done| done.stored.known.is_some());
-        if !known && self.finished.len() < self.core.stage_after_chunks {
+        if !known && self.finished.len() < self.shared.stage_after_chunks {
             return Ok(());
         }
         let mut staged = match self.staged.take() {
             Some(staged) => staged,
-            None => StagedUpload::begin(&self.core).await?,
+            None => StagedUpload::begin(&self.shared).await?,
         };
         let (chunks, permits): (Vec<_>, Vec<_>) =
             self.finished.drain(..).map(|done| (done.stored, done.permit)).unzip();

@@ -9,9 +9,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use shoal_placement::{Candidate, spare};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::core::Core;
 use crate::latency::Request;
 use crate::litter::Litter;
+use crate::shared::Shared;
 use crate::stats::add;
 use crate::stripe::SealedStripe;
 use crate::{PeerError, Urgency};
@@ -52,12 +52,14 @@ struct Sending {
     index: u8,
     agent: AgentId,
     since: Instant,
+    /// It was known to be in trouble and is tried all the same.
+    suspect: bool,
     abandoned: bool,
 }
 
 /// Sends the shards of one stripe out.
 pub(crate) struct Placing<'a> {
-    pub(crate) core: &'a Core,
+    pub(crate) shared: &'a Shared,
     pub(crate) stripe: StripeId,
     pub(crate) sealed: &'a SealedStripe,
     pub(crate) candidates: &'a [Candidate],
@@ -67,7 +69,12 @@ pub(crate) struct Placing<'a> {
 impl Placing<'_> {
     /// Sends shard `i` to `chosen[i]` and waits until each is durable somewhere or cannot be. Agents that failed are
     /// added to `excluded`; shards sent are noted in `litter`.
-    pub(crate) async fn run(&self, chosen: &[AgentId], excluded: &mut BTreeSet<AgentId>, litter: &mut Litter) -> Placed {
+    pub(crate) async fn run(
+        &self,
+        chosen: &[AgentId],
+        excluded: &mut BTreeSet<AgentId>,
+        litter: &mut Litter,
+    ) -> Placed {
         let mut placed = Placed { places: vec![None; self.sealed.shards.len()], ..Placed::default() };
         let mut sending: Vec<Sending> = Vec::with_capacity(chosen.len());
         let mut answers = FuturesUnordered::new();
@@ -90,7 +97,7 @@ impl Placing<'_> {
                     match result {
                         Ok(()) => {
                             slowest = slowest.max(one.since.elapsed());
-                            self.core.latencies.record(agent, Request::Put, self.shard_bytes(), one.since.elapsed());
+                            self.shared.latencies.record(agent, Request::Put, self.shard_bytes(), one.since.elapsed());
                             placed.places[usize::from(index)].get_or_insert(agent);
                         }
                         Err(error) => {
@@ -109,7 +116,7 @@ impl Placing<'_> {
                             one.abandoned = true;
                             placed.failed += 1;
                             excluded.insert(one.agent);
-                            self.core.peers.suspect(one.agent, "it did not keep a shard in time");
+                            self.shared.peers.suspect(one.agent, "it did not keep a shard in time");
                             lost.push(one.index);
                         }
                     }
@@ -117,9 +124,11 @@ impl Placing<'_> {
             }
             for index in lost {
                 let avoid: Vec<AgentId> = used.iter().chain(excluded.iter()).copied().collect();
-                let Some(agent) = spare(self.candidates, self.shard_bytes() as u64, self.seed, &avoid) else { continue };
+                let Some(agent) = spare(self.candidates, self.shard_bytes() as u64, self.seed, &avoid) else {
+                    continue;
+                };
                 used.insert(agent);
-                add(&self.core.counters.replaced_shards, 1);
+                add(&self.shared.counters.replaced_shards, 1);
                 answers.push(self.send(index, agent, &mut sending, litter));
             }
         }
@@ -137,10 +146,11 @@ impl Placing<'_> {
         litter: &mut Litter,
     ) -> impl Future<Output = (u8, AgentId, Result<(), PeerError>)> + use<'_> {
         litter.sent(agent, self.stripe, index);
-        sending.push(Sending { index, agent, since: Instant::now(), abandoned: false });
+        let suspect = self.candidates.iter().any(|candidate| candidate.agent == agent && candidate.suspect);
+        sending.push(Sending { index, agent, since: Instant::now(), suspect, abandoned: false });
         let (data, hash) = (self.sealed.shards[usize::from(index)].clone(), self.sealed.hashes[usize::from(index)]);
         let key = ShardKey { stripe: self.stripe, index };
-        async move { (index, agent, self.core.peers.put(agent, key, hash, data, Urgency::Foreground).await) }
+        async move { (index, agent, self.shared.peers.put(agent, key, hash, data, Urgency::Foreground).await) }
     }
 
     /// Whether an agent has been waited for long enough: by how long the others took, how long it takes usually, and
@@ -153,26 +163,26 @@ impl Placing<'_> {
         if answered * 2 < sent {
             return waited >= PUT_PATIENCE_MAX;
         }
-        let usual = self.core.latencies.p95(one.agent, Request::Put, self.shard_bytes()).unwrap_or_default();
+        let usual = self.shared.latencies.p95(one.agent, Request::Put, self.shard_bytes()).unwrap_or_default();
         let patience = (2 * slowest.max(usual)).clamp(PUT_PATIENCE_MIN, PUT_PATIENCE_MAX);
         if waited >= patience {
             return true;
         }
-        waited >= 2 * slowest.max(PUT_TICK) && self.is_suspect(one.agent)
+        waited >= 2 * slowest.max(PUT_TICK) && !one.suspect && self.is_suspect(one.agent)
     }
 
     fn is_suspect(&self, agent: AgentId) -> bool {
-        self.core.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
+        self.shared.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
     }
 
     fn note_failure(&self, agent: AgentId, error: &PeerError, placed: &mut Placed) {
         tracing::debug!(%error, stripe = %self.stripe, "a shard goes to another agent");
         if matches!(error, PeerError::Full(_)) {
             placed.full += 1;
-            self.core.note_full(agent);
+            self.shared.note_full(agent);
         } else {
             placed.failed += 1;
-            self.core.peers.suspect(agent, "it did not keep a shard");
+            self.shared.peers.suspect(agent, "it did not keep a shard");
         }
     }
 }

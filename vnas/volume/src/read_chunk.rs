@@ -9,8 +9,8 @@ use dci_proto::ContentId;
 
 use crate::DriveError;
 use crate::chunks::Chunk;
-use crate::core::Core;
 use crate::fetch::{Stripe, fetch};
+use crate::shared::Shared;
 use crate::stats::add;
 use crate::upload::COPIES_LIMIT_BYTES;
 
@@ -41,37 +41,37 @@ impl PartReads {
 
 /// Bytes of a chunk. Most of a chunk wanted: all of it is fetched, for whoever comes next; so it is when small reads
 /// follow each other. Else just the frames that hold the part.
-pub(crate) async fn read_chunk(core: &Arc<Core>, chunk: &Chunk, part: Range<u32>) -> Result<Bytes, DriveError> {
+pub(crate) async fn read_chunk(shared: &Arc<Shared>, chunk: &Chunk, part: Range<u32>) -> Result<Bytes, DriveError> {
     let slice = |whole: Bytes| {
         let end = (part.end as usize).min(whole.len());
         whole.slice((part.start as usize).min(end)..end)
     };
-    if let Some(whole) = core.cache.get(chunk.content).await {
-        add(&core.counters.cache_hits, 1);
+    if let Some(whole) = shared.cache.get(chunk.content).await {
+        add(&shared.counters.cache_hits, 1);
         return Ok(slice(whole));
     }
-    add(&core.counters.cache_misses, 1);
+    add(&shared.counters.cache_misses, 1);
     let most = part.len() * 4 >= chunk.plain_bytes as usize * 3;
-    let goes_on = || core.part_reads.goes_on(chunk.content, &part) && core.cache.may_keep(chunk.plain_bytes);
+    let goes_on = || shared.part_reads.goes_on(chunk.content, &part) && shared.cache.may_keep(chunk.plain_bytes);
     if most || chunk.plain_bytes as usize <= COPIES_LIMIT_BYTES || goes_on() {
-        let whole = fetch_bounded(core, chunk, 0..chunk.plain_bytes);
-        return core.cache.get_or_fetch(chunk.content, whole).await.map(slice);
+        let whole = fetch_bounded(shared, chunk, 0..chunk.plain_bytes);
+        return shared.cache.get_or_fetch(chunk.content, whole).await.map(slice);
     }
-    fetch_bounded(core, chunk, part).await
+    fetch_bounded(shared, chunk, part).await
 }
 
-async fn fetch_bounded(core: &Arc<Core>, chunk: &Chunk, part: Range<u32>) -> Result<Bytes, DriveError> {
+async fn fetch_bounded(shared: &Arc<Shared>, chunk: &Chunk, part: Range<u32>) -> Result<Bytes, DriveError> {
     let _permit = if part.len() > STEP_BYTES {
-        Some(core.work.acquire().await.map_err(|_| DriveError::Interrupted("the drive"))?)
+        Some(shared.work.acquire().await.map_err(|_| DriveError::Interrupted("the drive"))?)
     } else {
         None
     };
-    match fetch(core, &chunk.stripe, part.clone()).await {
+    match fetch(shared, &chunk.stripe, part.clone()).await {
         Err(error @ (DriveError::Unavailable(_) | DriveError::Damaged(_))) => {
             // Repair may have moved shards since the file was opened.
-            match core.stripe_of(chunk.content)? {
+            match shared.stripe_of(chunk.content)? {
                 Some((id, record)) if id != chunk.stripe.id || record != *chunk.stripe.record => {
-                    fetch(core, &Stripe { id, record: Arc::new(record) }, part).await
+                    fetch(shared, &Stripe { id, record: Arc::new(record) }, part).await
                 }
                 _ => Err(error),
             }

@@ -11,8 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::chunks::{Chunk, ChunkTable};
-use crate::core::{Core, split_front};
 use crate::read_chunk::{STEP_BYTES, read_chunk};
+use crate::shared::{Shared, split_front};
 use crate::stats::add;
 use crate::{ByteStream, DriveError};
 
@@ -26,7 +26,7 @@ const CHUNK: u64 = CHUNK_BYTES as u64;
 /// A version of a file, open for reading.
 #[derive(Clone)]
 pub struct FileReader {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     node: Arc<Node>,
     content: Content,
 }
@@ -39,16 +39,16 @@ enum Content {
 }
 
 impl FileReader {
-    pub(crate) fn open(core: &Arc<Core>, node: &Node) -> Result<Self, DriveError> {
+    pub(crate) fn open(shared: &Arc<Shared>, node: &Node) -> Result<Self, DriveError> {
         if node.kind == NodeKind::Folder {
             return Err(Rejection::IsAFolder(node.name.clone()).into());
         }
         let content = match &node.content {
             None => Content::Inline(Bytes::new()),
             Some(NodeContent::Inline(bytes)) => Content::Inline(bytes.clone()),
-            Some(NodeContent::Chunks(file)) => Content::Chunks(ChunkTable::open(core, *file, node.size_bytes)?),
+            Some(NodeContent::Chunks(file)) => Content::Chunks(ChunkTable::open(shared, *file, node.size_bytes)?),
         };
-        Ok(Self { core: Arc::clone(core), node: Arc::new(node.clone()), content })
+        Ok(Self { shared: Arc::clone(shared), node: Arc::new(node.clone()), content })
     }
 
     /// The file it reads.
@@ -66,12 +66,12 @@ impl FileReader {
             Content::Inline(bytes) => {
                 let whole = bytes.len() as u64;
                 let part = bytes.slice(start.min(whole) as usize..end.min(whole) as usize);
-                add(&self.core.counters.read_bytes, part.len() as u64);
+                add(&self.shared.counters.read_bytes, part.len() as u64);
                 Box::pin(stream::iter((!part.is_empty()).then_some(Ok(part))))
             }
             Content::Chunks(table) => {
                 let reading = Reading {
-                    core: Arc::clone(&self.core),
+                    shared: Arc::clone(&self.shared),
                     table: table.clone(),
                     position: start,
                     end,
@@ -79,9 +79,13 @@ impl FileReader {
                     handing: None,
                     ahead: VecDeque::new(),
                 };
-                Box::pin(stream::unfold(reading, |mut reading| async move {
-                    reading.next().await.map(|item| (item, reading))
-                }).fuse())
+                Box::pin(
+                    stream::unfold(
+                        reading,
+                        |mut reading| async move { reading.next().await.map(|item| (item, reading)) },
+                    )
+                    .fuse(),
+                )
             }
         }
     }
@@ -96,7 +100,7 @@ struct Ahead {
 
 /// A stream of a range of a file.
 struct Reading {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     table: ChunkTable,
     /// What comes after `current`.
     position: u64,
@@ -123,7 +127,9 @@ impl Reading {
                 result => {
                     self.end = self.position;
                     let error = result.err();
-                    return Some(Err(error.unwrap_or_else(|| DriveError::Damaged("a chunk of it is too short".to_owned()))));
+                    return Some(Err(
+                        error.unwrap_or_else(|| DriveError::Damaged("a chunk of it is too short".to_owned()))
+                    ));
                 }
             }
         } else {
@@ -131,7 +137,7 @@ impl Reading {
             self.read_ahead();
         }
         let item = split_front(&mut self.current, ITEM_BYTES);
-        add(&self.core.counters.read_bytes, item.len() as u64);
+        add(&self.shared.counters.read_bytes, item.len() as u64);
         Some(Ok(item))
     }
 
@@ -139,22 +145,22 @@ impl Reading {
     async fn load(&mut self) -> Result<Bytes, DriveError> {
         let (index, within) = locate(self.position)?;
         let until = locate(self.end.saturating_sub(1))?.0.saturating_add(1);
-        let chunk = self.table.chunk(&self.core, index, until).await?;
+        let chunk = self.table.chunk(&self.shared, index, until).await?;
         let rest = (self.end - self.position).min(u64::from(chunk.plain_bytes).saturating_sub(u64::from(within)));
         let mut part = within..within + u32::try_from(rest).unwrap_or(CHUNK_BYTES);
         if let Some(ahead) = self.take_ahead(index) {
-            self.handing = Arc::clone(&self.core.handing).try_acquire_owned().ok();
+            self.handing = Arc::clone(&self.shared.handing).try_acquire_owned().ok();
             let bytes = ahead.task.await.map_err(|_| DriveError::Interrupted("a read"))??;
             return Ok(bytes.slice((part.start as usize).min(bytes.len())..));
         }
         if part.len() > STEP_BYTES {
-            self.handing = Arc::clone(&self.core.handing).try_acquire_owned().ok();
+            self.handing = Arc::clone(&self.shared.handing).try_acquire_owned().ok();
             if self.handing.is_none() {
                 part.end = part.start + STEP_BYTES as u32;
-                return Ok(Bytes::copy_from_slice(&read_chunk(&self.core, &chunk, part).await?));
+                return Ok(Bytes::copy_from_slice(&read_chunk(&self.shared, &chunk, part).await?));
             }
         }
-        read_chunk(&self.core, &chunk, part).await
+        read_chunk(&self.shared, &chunk, part).await
     }
 
     fn take_ahead(&mut self, index: u32) -> Option<Ahead> {
@@ -174,7 +180,7 @@ impl Reading {
         };
         while self.ahead.len() < AHEAD_CHUNKS && u64::from(next) * CHUNK < self.end {
             let Some(chunk) = self.table.known(next).cloned() else { return };
-            let Ok(permit) = Arc::clone(&self.core.ahead).try_acquire_owned() else { return };
+            let Ok(permit) = Arc::clone(&self.shared.ahead).try_acquire_owned() else { return };
             self.ahead.push_back(self.begin(next, chunk, permit));
             next += 1;
         }
@@ -183,8 +189,8 @@ impl Reading {
     fn begin(&self, index: u32, chunk: Chunk, permit: OwnedSemaphorePermit) -> Ahead {
         let wanted = (self.end - u64::from(index) * CHUNK).min(u64::from(chunk.plain_bytes));
         let part = 0..u32::try_from(wanted).unwrap_or(chunk.plain_bytes);
-        let core = Arc::clone(&self.core);
-        let task = tokio::spawn(async move { read_chunk(&core, &chunk, part).await });
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::spawn(async move { read_chunk(&shared, &chunk, part).await });
         Ahead { index, task: AbortOnDropHandle::new(task), _permit: permit }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::DriveError;
-use crate::core::INLINE_WORK_BYTES;
+use crate::shared::INLINE_WORK_BYTES;
 
 /// A running SHA-1. At most one chunk at a time is being hashed, beside the sealing of that same chunk.
 pub(crate) enum Sha1 {

@@ -5,18 +5,18 @@ use std::cmp::Reverse;
 use shoal_ledger::VolumeRecord;
 use shoal_placement::{DATA_SHARDS_LIMIT, geometry, room_bytes};
 
-use crate::core::{Core, KeepPolicy, keep_policy};
+use crate::shared::{KeepPolicy, Shared, keep_policy};
 use crate::{Drive, DriveError, Space};
 
 impl Drive {
     /// What is stored in a volume and what can be.
     pub fn space(&self, volume: &VolumeRecord) -> Result<Space, DriveError> {
-        let policy = keep_policy(&*self.core.view()?, volume.policy)?;
-        Ok(Space { used_bytes: volume.bytes, free_bytes: self.core.free_bytes(policy) })
+        let policy = keep_policy(&*self.shared.view()?, volume.policy)?;
+        Ok(Space { used_bytes: volume.bytes, free_bytes: self.shared.free_bytes(policy) })
     }
 }
 
-impl Core {
+impl Shared {
     /// Bytes of users' files that the agents that are up still take, at the geometry they allow now. When one of them
     /// is full, stripes get narrower and the others go on: what counts is the width that stores most.
     pub(crate) fn free_bytes(&self, policy: KeepPolicy) -> u64 {

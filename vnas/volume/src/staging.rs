@@ -7,8 +7,8 @@ use dci_proto::{ContentId, InodeId};
 use shoal_ledger::{ChunkRef, Command, Outcome, Rejection, SubmitError};
 
 use crate::DriveError;
-use crate::core::{Core, KeepPolicy};
 use crate::namespace::unexpected;
+use crate::shared::{KeepPolicy, Shared};
 use crate::upload::{StoredChunk, store_chunk};
 
 /// How often contents that vanished from the pool between finding them and telling the ledger are written anew.
@@ -16,17 +16,17 @@ const VANISHED_LIMIT: usize = 3;
 
 /// An upload the ledger knows of. Dropped before it is committed, it is given up.
 pub(crate) struct StagedUpload {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     upload: InodeId,
     staged_chunks: u32,
     committed: bool,
 }
 
 impl StagedUpload {
-    pub(crate) async fn begin(core: &Arc<Core>) -> Result<Self, DriveError> {
-        match core.ledger.submit(Command::BeginUpload { agent: core.agent, run: core.run }).await? {
+    pub(crate) async fn begin(shared: &Arc<Shared>) -> Result<Self, DriveError> {
+        match shared.ledger.submit(Command::BeginUpload { agent: shared.agent, run: shared.run }).await? {
             Outcome::Upload(upload) => {
-                Ok(Self { core: Arc::clone(core), upload, staged_chunks: 0, committed: false })
+                Ok(Self { shared: Arc::clone(shared), upload, staged_chunks: 0, committed: false })
             }
             other => Err(unexpected(&other)),
         }
@@ -40,8 +40,8 @@ impl StagedUpload {
     pub(crate) async fn stage(&mut self, policy: KeepPolicy, chunks: Vec<StoredChunk>) -> Result<(), DriveError> {
         let (upload, first_index) = (self.upload, self.staged_chunks);
         let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-        let core = Arc::clone(&self.core);
-        submit_chunks(&core, policy, chunks, |chunks| Command::StageChunks { upload, first_index, chunks }).await?;
+        let shared = Arc::clone(&self.shared);
+        submit_chunks(&shared, policy, chunks, |chunks| Command::StageChunks { upload, first_index, chunks }).await?;
         self.staged_chunks = first_index.saturating_add(count);
         Ok(())
     }
@@ -58,9 +58,9 @@ impl Drop for StagedUpload {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (core, upload) = (Arc::clone(&self.core), self.upload);
+        let (shared, upload) = (Arc::clone(&self.shared), self.upload);
         runtime.spawn(async move {
-            if let Err(error) = core.ledger.submit(Command::AbortUpload { upload }).await {
+            if let Err(error) = shared.ledger.submit(Command::AbortUpload { upload }).await {
                 tracing::debug!(%error, %upload, "an upload that was given up is forgotten at the next start");
             }
         });
@@ -70,7 +70,7 @@ impl Drop for StagedUpload {
 /// Submits a command that names chunks. Contents the pool no longer has are written anew and the command is
 /// submitted again; if it is refused for good the new shards are dropped.
 pub(crate) async fn submit_chunks(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     policy: KeepPolicy,
     mut chunks: Vec<StoredChunk>,
     command: impl Fn(Vec<ChunkRef>) -> Command,
@@ -78,20 +78,20 @@ pub(crate) async fn submit_chunks(
     for _ in 0..VANISHED_LIMIT {
         chunks.iter_mut().for_each(|chunk| chunk.litter.set_submitted(true));
         let refs = chunks.iter().map(|chunk| chunk.chunk.clone()).collect();
-        let rejection = match core.ledger.submit(command(refs)).await {
+        let rejection = match shared.ledger.submit(command(refs)).await {
             Ok(outcome) => return Ok(outcome),
             Err(SubmitError::Rejected(rejection)) => rejection,
             Err(error) => return Err(error.into()),
         };
         chunks.iter_mut().for_each(|chunk| chunk.litter.set_submitted(false));
         let Rejection::MissingContent(missing) = rejection else { return Err(rejection.into()) };
-        write_anew(core, policy, &mut chunks, &missing).await?;
+        write_anew(shared, policy, &mut chunks, &missing).await?;
     }
     Err(DriveError::Unavailable("contents vanish from the pool as fast as they are written".to_owned()))
 }
 
 async fn write_anew(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     policy: KeepPolicy,
     chunks: &mut [StoredChunk],
     missing: &[ContentId],
@@ -101,7 +101,7 @@ async fn write_anew(
             continue;
         }
         if let Some(plain) = chunk.known.take() {
-            *chunk = store_chunk(core, policy, plain, true).await?;
+            *chunk = store_chunk(shared, policy, plain, true).await?;
         }
     }
     Ok(())

@@ -66,8 +66,7 @@ impl MemoryPeers {
     /// So many agents, each with room for so many bytes.
     #[must_use]
     pub fn new(count: u8, free_bytes: u64) -> Self {
-        let agent =
-            |local| Agent { local, mood: Mood::Well, suspect: false, free_bytes, shards: BTreeMap::new() };
+        let agent = |local| Agent { local, mood: Mood::Well, suspect: false, free_bytes, shards: BTreeMap::new() };
         let agents = (1..=count).map(|number| (AgentId([number; 32]), agent(number == 1))).collect();
         Self { state: Mutex::new(State { agents, asked: Asked::default() }) }
     }
@@ -209,7 +208,10 @@ impl ShardPeers for MemoryPeers {
         let Some(shard) = shard.cloned() else { return Err(PeerError::NotFound(agent)) };
         let range = range.map_or(0..shard.len(), |range| range.start as usize..range.end as usize);
         if range.is_empty() || range.end > shard.len() {
-            return Err(PeerError::Failed { agent, reason: format!("a shard of {} bytes has no {range:?}", shard.len()) });
+            return Err(PeerError::Failed {
+                agent,
+                reason: format!("a shard of {} bytes has no {range:?}", shard.len()),
+            });
         }
         state.asked.given_bytes += range.len() as u64;
         Ok(shard.slice(range))

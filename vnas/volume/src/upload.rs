@@ -9,9 +9,9 @@ use shoal_ledger::{ChunkRef, NewStripe, ShardPlace, StripeRecord};
 use shoal_placement::{Candidate, Geometry, choose, geometry, small_file_geometry};
 
 use crate::DriveError;
-use crate::core::{Core, KeepPolicy, new_stripe_id, work_on};
 use crate::litter::Litter;
 use crate::place::{Placed, Placing};
+use crate::shared::{KeepPolicy, Shared, new_stripe_id, work_on};
 use crate::stats::add;
 use crate::stripe::{SealOptions, SealedStripe, StripeError, seal};
 
@@ -46,39 +46,37 @@ enum Sealed {
 struct Targets {
     geometry: Geometry,
     candidates: Vec<Candidate>,
-    /// Agents that are up, with room or without.
-    up: usize,
 }
 
 /// Gets a chunk durable. `anew`: even if the pool seems to have its content.
 pub(crate) async fn store_chunk(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     policy: KeepPolicy,
     plain: Bytes,
     anew: bool,
 ) -> Result<StoredChunk, DriveError> {
     let mut excluded = BTreeSet::new();
-    let mut targets = targets(core, policy, plain.len(), &excluded)?;
-    let (content, mut sealed) = match seal_unless_known(core, policy, &plain, targets.geometry, anew).await? {
-        Sealed::Known(content) => return Ok(known_chunk(core, content, plain)),
+    let mut targets = targets(shared, policy, plain.len(), &excluded)?;
+    let (content, mut sealed) = match seal_unless_known(shared, policy, &plain, targets.geometry, anew).await? {
+        Sealed::Known(content) => return Ok(known_chunk(shared, content, plain)),
         Sealed::New(content, sealed) => (content, sealed),
     };
     for _ in 0..RESEALS_LIMIT {
-        let (placed, litter, chunk) = send(core, content, sealed, &targets, &mut excluded).await?;
+        let (placed, litter, chunk) = send(shared, content, sealed, &targets, &mut excluded).await?;
         if placed.durable() == placed.places.len() {
             return Ok(StoredChunk { chunk, known: None, litter });
         }
-        let next = self::targets(core, policy, plain.len(), &excluded);
+        let next = self::targets(shared, policy, plain.len(), &excluded);
         match next {
             Ok(next) if next.geometry.m >= targets.geometry.m && next.geometry.k < targets.geometry.k => {
                 tracing::debug!(k = next.geometry.k, m = next.geometry.m, "sealing anew for the agents that are left");
-                add(&core.counters.resealed_chunks, 1);
-                sealed = reseal(core, policy, content, &plain, next.geometry).await?;
+                add(&shared.counters.resealed_chunks, 1);
+                sealed = reseal(shared, policy, content, &plain, next.geometry).await?;
                 targets = next;
             }
             _ => {
-                enough(&placed, &targets)?;
-                add(&core.counters.degraded_writes, 1);
+                enough(shared, &placed, targets.geometry.k)?;
+                add(&shared.counters.degraded_writes, 1);
                 return Ok(StoredChunk { chunk, known: None, litter });
             }
         }
@@ -86,83 +84,85 @@ pub(crate) async fn store_chunk(
     Err(DriveError::Unavailable("agents keep dropping out while a chunk is written".to_owned()))
 }
 
-fn known_chunk(core: &Arc<Core>, content: ContentId, plain: Bytes) -> StoredChunk {
-    add(&core.counters.known_chunks, 1);
+fn known_chunk(shared: &Arc<Shared>, content: ContentId, plain: Bytes) -> StoredChunk {
+    add(&shared.counters.known_chunks, 1);
     let plain_bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
     StoredChunk {
         chunk: ChunkRef { content, plain_bytes, new_stripe: None },
         known: Some(plain),
-        litter: Litter::new(core),
+        litter: Litter::new(shared),
     }
 }
 
-/// The geometry for the agents that are up and have room for a shard of it.
+/// The geometry for the agents that are up and have room for a shard of it. Suspects are left out, but where that would
+/// cost parity as many of them are tried as it takes to keep it.
 fn targets(
-    core: &Core,
+    shared: &Shared,
     policy: KeepPolicy,
     plain_bytes: usize,
     excluded: &BTreeSet<AgentId>,
 ) -> Result<Targets, DriveError> {
-    let mut candidates = core.candidates();
+    let mut candidates = shared.candidates();
     candidates.retain(|candidate| !excluded.contains(&candidate.agent));
-    if candidates.iter().any(|candidate| !candidate.suspect) {
-        candidates.retain(|candidate| !candidate.suspect);
-    }
-    let up = candidates.len();
-    if up == 0 {
+    if candidates.is_empty() {
         return Err(DriveError::Unavailable("no agent that holds shards is up".to_owned()));
     }
     loop {
-        let count = candidates.len();
-        if count == 0 {
+        let well = candidates.iter().filter(|candidate| !candidate.suspect).count();
+        let to_keep_parity = (usize::from(policy.survive) + 1).min(candidates.len());
+        let geometry = geometry_for(policy.survive, well.max(to_keep_parity), plain_bytes);
+        let shard_bytes = plain_bytes as u64 / u64::from(geometry.k) + SHARD_OVERHEAD_BYTES;
+        let before = candidates.len();
+        candidates.retain(|candidate| candidate.free_bytes >= shard_bytes);
+        if candidates.is_empty() {
             return Err(DriveError::Full);
         }
-        let geometry = geometry_for(policy.survive, count, plain_bytes);
-        let shard_bytes = plain_bytes as u64 / u64::from(geometry.k) + SHARD_OVERHEAD_BYTES;
-        candidates.retain(|candidate| candidate.free_bytes >= shard_bytes);
-        if candidates.len() == count {
-            return Ok(Targets { geometry, candidates, up });
+        if candidates.len() == before {
+            let enough = before >= least_places(shared, geometry.k);
+            return if enough { Ok(Targets { geometry, candidates }) } else { Err(DriveError::Full) };
         }
     }
+}
+
+/// Shards that must be durable: one more than it takes to read the stripe, where more than one agent is up.
+fn least_places(shared: &Shared, k: u8) -> usize {
+    let up = shared.peers.candidates().iter().filter(|candidate| !candidate.suspect).count();
+    usize::from(k) + usize::from(up > 1)
 }
 
 fn geometry_for(survive: u8, agents: usize, plain_bytes: usize) -> Geometry {
-    if plain_bytes <= COPIES_LIMIT_BYTES {
-        small_file_geometry(survive, agents)
-    } else {
-        geometry(survive, agents)
-    }
+    if plain_bytes <= COPIES_LIMIT_BYTES { small_file_geometry(survive, agents) } else { geometry(survive, agents) }
 }
 
 async fn seal_unless_known(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     policy: KeepPolicy,
     plain: &Bytes,
     geometry: Geometry,
     anew: bool,
 ) -> Result<Sealed, DriveError> {
-    let (core, plain) = (Arc::clone(core), plain.clone());
+    let (shared, plain) = (Arc::clone(shared), plain.clone());
     work_on(plain.len(), move || {
-        let content = core.keys.content_id(&plain);
-        if !anew && core.stripe_of(content)?.is_some() {
+        let content = shared.keys.content_id(&plain);
+        if !anew && shared.stripe_of(content)?.is_some() {
             return Ok(Sealed::Known(content));
         }
         let options = SealOptions { geometry, compress: policy.compress, codec: None };
-        Ok(Sealed::New(content, seal(&core.keys, content, &plain, options).map_err(seal_failed)?))
+        Ok(Sealed::New(content, seal(&shared.keys, content, &plain, options).map_err(seal_failed)?))
     })
     .await?
 }
 
 async fn reseal(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     policy: KeepPolicy,
     content: ContentId,
     plain: &Bytes,
     geometry: Geometry,
 ) -> Result<SealedStripe, DriveError> {
-    let (core, plain) = (Arc::clone(core), plain.clone());
+    let (shared, plain) = (Arc::clone(shared), plain.clone());
     let options = SealOptions { geometry, compress: policy.compress, codec: None };
-    work_on(plain.len(), move || seal(&core.keys, content, &plain, options).map_err(seal_failed)).await?
+    work_on(plain.len(), move || seal(&shared.keys, content, &plain, options).map_err(seal_failed)).await?
 }
 
 fn seal_failed(error: StripeError) -> DriveError {
@@ -171,7 +171,7 @@ fn seal_failed(error: StripeError) -> DriveError {
 
 /// Sends a sealed chunk out under a new stripe id.
 async fn send(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     content: ContentId,
     sealed: SealedStripe,
     targets: &Targets,
@@ -182,10 +182,11 @@ async fn send(
     if chosen.is_empty() {
         return Err(DriveError::Full);
     }
-    let mut litter = Litter::new(core);
-    let placing = Placing { core, stripe, sealed: &sealed, candidates: &targets.candidates, seed };
+    let mut litter = Litter::new(shared);
+    let placing = Placing { shared, stripe, sealed: &sealed, candidates: &targets.candidates, seed };
     let placed = placing.run(&chosen, excluded, &mut litter).await;
-    let shards = placed.places.iter().zip(&sealed.hashes).map(|(agent, hash)| ShardPlace { agent: *agent, hash: *hash });
+    let shards =
+        placed.places.iter().zip(&sealed.hashes).map(|(agent, hash)| ShardPlace { agent: *agent, hash: *hash });
     let record = StripeRecord {
         content,
         codec: sealed.codec,
@@ -203,16 +204,15 @@ async fn send(
     Ok((placed, litter, chunk))
 }
 
-/// Whether a stripe that could not be written in full is good enough: one more shard than it takes to read it, where
-/// there are two agents at all.
-fn enough(placed: &Placed, targets: &Targets) -> Result<(), DriveError> {
-    let needed = usize::from(targets.geometry.k) + usize::from(targets.up > 1);
-    if placed.durable() >= needed {
+/// Whether a stripe that could not be written in full is good enough.
+fn enough(shared: &Shared, placed: &Placed, k: u8) -> Result<(), DriveError> {
+    let durable = placed.durable();
+    if durable >= least_places(shared, k) {
         return Ok(());
     }
     if placed.failed == 0 && placed.full > 0 {
         return Err(DriveError::Full);
     }
-    let (durable, wanted) = (placed.durable(), placed.places.len());
+    let wanted = placed.places.len();
     Err(DriveError::Unavailable(format!("only {durable} of {wanted} shards could be kept")))
 }

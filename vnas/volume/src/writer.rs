@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use shoal_ledger::{CHUNK_BYTES, ChunkRef, Command, FileContent, Guard, INLINE_LIMIT_BYTES, Node, NodePath, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::core::{Core, KeepPolicy};
 use crate::namespace::unexpected;
 use crate::pipeline::{Finished, Pipeline};
 use crate::sha1::Sha1;
+use crate::shared::{KeepPolicy, Shared};
 use crate::staging::submit_chunks;
 use crate::stats::add;
 use crate::upload::{COPIES_LIMIT_BYTES, store_chunk};
@@ -20,7 +20,7 @@ const CHUNK: usize = CHUNK_BYTES as usize;
 
 /// A file on its way in. Dropped before [`commit`](Self::commit), nothing remains of it.
 pub struct FileWriter {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     path: NodePath,
     guard: Guard,
     file: NewFile,
@@ -35,10 +35,10 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    pub(crate) fn new(core: &Arc<Core>, path: &NodePath, file: NewFile, guard: Guard, policy: KeepPolicy) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, path: &NodePath, file: NewFile, guard: Guard, policy: KeepPolicy) -> Self {
         let sha1 = (file.want_sha1 || file.expected_sha1.is_some()).then(Sha1::default);
         Self {
-            core: Arc::clone(core),
+            shared: Arc::clone(shared),
             path: path.clone(),
             guard,
             file,
@@ -66,7 +66,7 @@ impl FileWriter {
 
     async fn take(&mut self, mut bytes: Bytes) -> Result<(), DriveError> {
         self.written_bytes += bytes.len() as u64;
-        add(&self.core.counters.written_bytes, bytes.len() as u64);
+        add(&self.shared.counters.written_bytes, bytes.len() as u64);
         if let Some(announced_bytes) = self.file.size_bytes
             && self.written_bytes > announced_bytes
         {
@@ -78,9 +78,10 @@ impl FileWriter {
             }
             let piece = bytes.split_to(bytes.len().min(CHUNK - self.buffer.len()));
             if self.gathering.is_none() && self.buffer.len() + piece.len() > COPIES_LIMIT_BYTES {
-                self.gathering = Some(permit(&self.core.gathering).await?);
+                self.gathering = Some(permit(&self.shared.gathering).await?);
             }
-            let coming_bytes = self.file.size_bytes.map(|size| size.saturating_sub(self.written_bytes) + bytes.len() as u64);
+            let coming_bytes =
+                self.file.size_bytes.map(|size| size.saturating_sub(self.written_bytes) + bytes.len() as u64);
             self.buffer.push(piece, coming_bytes);
         }
         Ok(())
@@ -106,7 +107,7 @@ impl FileWriter {
         let sha1 = self.finish_sha1(&last).await?;
         if self.pipeline.is_none() && last.len() <= INLINE_LIMIT_BYTES {
             let content = FileContent::Inline(Bytes::copy_from_slice(&last));
-            return node_of(self.core.ledger.submit(self.command(content, sha1)).await?);
+            return node_of(self.shared.ledger.submit(self.command(content, sha1)).await?);
         }
         let Finished { staged, rest } = self.finish_chunks(last).await?;
         let upload = staged.as_ref().map(|staged| staged.id());
@@ -114,7 +115,7 @@ impl FileWriter {
             Some(upload) => self.command(FileContent::Staged(upload, chunks), sha1),
             None => self.command(FileContent::Chunks(chunks), sha1),
         };
-        let outcome = submit_chunks(&self.core, self.policy, rest, command).await?;
+        let outcome = submit_chunks(&self.shared, self.policy, rest, command).await?;
         if let Some(staged) = staged {
             staged.committed();
         }
@@ -128,9 +129,9 @@ impl FileWriter {
             self.gathering = None;
             return pipeline.finish().await;
         }
-        let work = if last.len() > COPIES_LIMIT_BYTES { Some(permit(&self.core.work).await?) } else { None };
+        let work = if last.len() > COPIES_LIMIT_BYTES { Some(permit(&self.shared.work).await?) } else { None };
         self.gathering = None;
-        let stored = store_chunk(&self.core, self.policy, last, false).await?;
+        let stored = store_chunk(&self.shared, self.policy, last, false).await?;
         drop(work);
         Ok(Finished { staged: None, rest: vec![stored] })
     }
@@ -141,7 +142,7 @@ impl FileWriter {
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(chunk.clone()).await?;
         }
-        let pipeline = self.pipeline.get_or_insert_with(|| Pipeline::start(&self.core, self.policy));
+        let pipeline = self.pipeline.get_or_insert_with(|| Pipeline::start(&self.shared, self.policy));
         pipeline.push(chunk).await?;
         self.gathering = None;
         Ok(())

@@ -15,11 +15,11 @@ mod tests;
 pub(crate) const ALIGNMENT_BYTES: u32 = 64;
 
 /// Number of a code, as stored.
-pub type CodecId = u8;
+pub(crate) type CodecId = u8;
 
 /// Why shards could not be coded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
+pub(crate) enum CodecError {
     /// No code of that number is known here.
     #[error("erasure code {0} is not known; the stripe was written by a newer version of Shoal")]
     Unknown(CodecId),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shoal_ledger::Guard;
 use shoal_volume::testing::Mood;
-use shoal_volume::{DriveError, NewFile};
+use shoal_volume::{DriveError, NewFile, ShardPeers};
 use tokio::time::Instant;
 
 use crate::pool::*;
@@ -123,6 +123,44 @@ async fn few_agents_keep_what_they_can() {
         assert_eq!((usize::from(record.k), placed - usize::from(record.k)), expected, "{agents} agents");
         assert_same(&read(&pool.fresh(), "file").await.expect("read"), &written);
     }
+}
+
+#[tokio::test]
+async fn agents_wrongly_suspected_still_keep_what_the_policy_says() {
+    let pool = pool();
+    for number in 1..6 {
+        pool.peers.suspect(pool.agent(number), "a hiccup of all at once");
+    }
+    for bytes in [10_000, CHUNK] {
+        write(&pool.drive, &format!("{bytes}"), &noise(1, bytes)).await.expect("written");
+    }
+    for (_, record) in pool.stripes() {
+        assert_eq!((record.k, record.m), (1, 2));
+        assert!(record.shards.iter().all(|place| place.agent.is_some()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_agents_one_may_fall_silent() {
+    let pool = pool_of(2, ROOM_BYTES, |_| {});
+    pool.peers.set_mood(pool.agent(1), Mood::Hung);
+    let (written, began) = (noise(1, CHUNK), Instant::now());
+    write(&pool.drive, "file", &written).await.expect("written");
+    assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut places: Vec<_> = pool.stripes()[0].1.shards.iter().map(|place| place.agent).collect();
+    places.sort();
+    assert_eq!(places, [None, Some(pool.agent(0))], "it stands in the ledger as degraded");
+    assert_same(&read(&pool.fresh(), "file").await.expect("read"), &written);
+}
+
+#[tokio::test]
+async fn one_agent_with_room_of_six_is_a_full_pool() {
+    let pool = pool();
+    for number in 1..6 {
+        pool.peers.set_free_bytes(pool.agent(number), 1000);
+    }
+    let error = write(&pool.drive, "file", &noise(1, CHUNK)).await.expect_err("a single copy is none");
+    assert!(matches!(error, DriveError::Full), "{error}");
 }
 
 #[tokio::test]

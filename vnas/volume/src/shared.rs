@@ -26,7 +26,7 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 pub(crate) const INLINE_WORK_BYTES: usize = 32 * 1024;
 
 /// What all transfers of one drive share.
-pub(crate) struct Core {
+pub(crate) struct Shared {
     pub(crate) ledger: Arc<dyn LedgerClient>,
     pub(crate) peers: Arc<dyn ShardPeers>,
     pub(crate) keys: Arc<PoolKeys>,
@@ -58,7 +58,7 @@ pub(crate) struct KeepPolicy {
     pub(crate) compress: bool,
 }
 
-impl Core {
+impl Shared {
     pub(crate) fn new(ledger: Arc<dyn LedgerClient>, peers: Arc<dyn ShardPeers>, config: &DriveConfig) -> Self {
         let total = config.chunks_in_flight_total.max(1);
         Self {
