@@ -4,6 +4,14 @@
 //! as one file system. Writing: chunk → hash → known already? → compress → encrypt → encode → shards to their agents,
 //! in parallel → one command to the ledger. Reading: the other way round from the k cheapest sources.
 //!
+//! ```text
+//!  drive ─┬─ namespace, checks, space                          names, locks, room: the ledger's
+//!         ├─ writer ─ pipeline ─ upload ─ place                file → chunks → one chunk sealed → its shards placed
+//!         │            └ staging                               long files told to the ledger bit by bit
+//!         └─ reader ─ chunks, read_chunk ─ cache | fetch       file → which stripes → memory, or k of their shards
+//!  stripe, codec                                               chunk ⇄ shards: pure computing
+//! ```
+//!
 //! It reaches other agents only through [`ShardPeers`] and the ledger only through
 //! [`shoal_ledger::LedgerClient`]; it knows no socket and no path on a disk.
 

@@ -1,7 +1,7 @@
 //! Erasure codes: any k of k + m shards give the bytes back.
 //!
-//! Each code has a number that is stored with every stripe; parities of different codes never mix. New stripes use
-//! [`best`]. Codes work on columns: bytes `a..b` of a missing shard follow from bytes `a..b` of any k others, as long
+//! Each code has a number that is stored with every stripe; shards of stripes of different codes never mix. New stripes
+//! use [`best`]. Codes work on columns: bytes `a..b` of a missing shard follow from bytes `a..b` of any k others, as long
 //! as `a` and `b` are multiples of [`ALIGNMENT_BYTES`]; that is what lets a degraded read fetch only what it needs.
 
 mod copies;

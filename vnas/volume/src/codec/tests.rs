@@ -33,7 +33,7 @@ fn every_pattern_of_loss_is_made_good_for_small_geometries() {
         let codec = by_id(id).expect("known");
         for k in 1..=4 {
             for m in 0..=3 {
-                for length in [0, 64, 192] {
+                for length in [0, 1, 63, 64, 192, 5000] {
                     let data = data(k, length, 1);
                     let slices: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
                     let parity = codec.encode(&slices, m).expect("encodes");
@@ -43,6 +43,20 @@ fn every_pattern_of_loss_is_made_good_for_small_geometries() {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_one_copy_gives_the_data_back() {
+    let codec = by_id(COPIES).expect("known");
+    for m in 0..=3 {
+        for length in [0, 1, 63, 64] {
+            let data = data(1, length, 1);
+            let parity = codec.encode(&[&data[0]], m).expect("encodes");
+            for pattern in 1u32..1 << (1 + m) {
+                check_pattern(codec, &data, &parity, &|index| pattern & (1 << index) != 0);
             }
         }
     }
@@ -65,6 +79,8 @@ fn what_cannot_be_coded_is_an_error() {
         assert!(codec.recover(2, 1, &[(0, &[0; 64]), (0, &[0; 64])]).is_err(), "twice the same");
         assert!(codec.recover(2, 1, &[(0, &[0; 64]), (7, &[0; 64])]).is_err(), "out of range");
         assert!(codec.recover(2, 1, &[(0, &[0; 64]), (2, &[0; 128])]).is_err(), "other length");
+        assert!(codec.encode(&[&[0; 64], &[0; 63]], 1).is_err(), "uneven data");
+        assert!(codec.encode(&[&[0; 64], &[0; 64]], 255).is_err(), "more shards than the field has elements");
     }
     assert_eq!(by_id(9).err(), Some(CodecError::Unknown(9)));
 }
@@ -86,6 +102,16 @@ proptest! {
             let kept = &indices[..k];
             check_pattern(codec, &data, &parity, &|index| kept.contains(&index));
         }
+    }
+
+    #[test]
+    fn the_simd_code_makes_the_parity_of_the_portable_one(
+        k in 1usize..=8, m in 0usize..=8, length in 0usize..20_000, seed: u64
+    ) {
+        let data = data(k, length, seed);
+        let slices: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+        let [portable, simd] = CODES.map(|id| by_id(id).expect("known").encode(&slices, m).expect("encodes"));
+        prop_assert!(portable == simd);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use shoal_volume::DriveConfig;
 
 use crate::pool::*;
@@ -30,6 +33,32 @@ async fn any_range_is_the_same_as_of_the_bytes() {
     ] {
         let read = read_range(&drive, "file", start as u64..end as u64).await.expect("read");
         assert_same(&read, &written[start.min(size)..end.min(size)]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever is read in whatever order, through one memory, is what was written.
+    #[test]
+    fn every_range_is_the_same_as_of_the_bytes(
+        bytes in 1usize..2 * CHUNK,
+        compressible in any::<bool>(),
+        ranges in vec((0.0..1.0f64, 0.0..1.0f64), 1..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let pool = pool();
+            let written = if compressible { Bytes::from(noise(1, 1000).repeat(bytes / 1000 + 1)) } else { noise(1, bytes) };
+            write(&pool.drive, "file", &written).await.expect("written");
+            let drive = pool.fresh();
+            for (start, length) in ranges {
+                let start = (written.len() as f64 * start) as usize;
+                let end = start + ((written.len() - start) as f64 * length * length) as usize;
+                let read = read_range(&drive, "file", start as u64..end as u64).await.expect("read");
+                assert_same(&read, &written[start..end]);
+            }
+        });
     }
 }
 

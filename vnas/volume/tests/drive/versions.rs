@@ -56,6 +56,22 @@ async fn without_a_quorum_nothing_changes_and_reading_goes_on() {
     assert!(pool.drive.refresh().await);
 }
 
+#[tokio::test]
+async fn a_reader_finds_the_content_where_it_is_now() {
+    let pool = pool();
+    let written = noise(1, CHUNK);
+    write(&pool.drive, "before", &written).await.expect("written");
+    let node = pool.drive.node(&path("before")).expect("read").expect("there");
+    let reader = pool.fresh().open(&node).expect("opened");
+    let old: Vec<_> = (0..6).map(|index| pool.shard(index)).collect();
+    pool.drive.remove(&path("before"), Guard::default()).await.expect("removed");
+    old.into_iter().for_each(|(agent, key)| pool.peers.lose(agent, key));
+    let error = collect(reader.read(0..u64::MAX)).await.expect_err("nowhere");
+    assert!(matches!(error, DriveError::Damaged(_)), "{error}");
+    write(&pool.drive, "after", &written).await.expect("written");
+    assert_same(&collect(reader.read(0..u64::MAX)).await.expect("read"), &written);
+}
+
 /// Removes the file `first` just before the next command that counts on its contents is applied, once.
 struct Vanishing {
     ledger: Arc<LocalLedger>,
