@@ -1,6 +1,6 @@
 //! Which agents take the shards of a stripe, and in which order they are read.
 
-use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use dci_proto::AgentId;
 
@@ -24,8 +24,8 @@ pub fn choose(
         .map(|candidate| (candidate.suspect, score(candidate, seed), candidate.agent))
         .collect();
     scored.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
-    scored.dedup_by_key(|(_, _, agent)| *agent);
-    scored.into_iter().take(count).map(|(_, _, agent)| agent).collect()
+    let mut seen = BTreeSet::new();
+    scored.into_iter().map(|(_, _, agent)| agent).filter(|agent| seen.insert(*agent)).take(count).collect()
 }
 
 /// The next-best agent for one more shard of `shard_bytes`, none of `exclude`; suspects are no way out.
@@ -33,20 +33,6 @@ pub fn choose(
 pub fn spare(candidates: &[Candidate], shard_bytes: u64, seed: u64, exclude: &[AgentId]) -> Option<AgentId> {
     let well: Vec<Candidate> = candidates.iter().filter(|candidate| !candidate.suspect).cloned().collect();
     choose(&well, 1, shard_bytes, seed, exclude).into_iter().next()
-}
-
-/// The candidates in the order in which they are best read from: this agent's own disk first, then those that answer
-/// soonest and are least asked, suspects last.
-#[must_use]
-pub fn read_order(candidates: &[Candidate]) -> Vec<&Candidate> {
-    /// What one waiting request adds to the time an answer takes, in µs.
-    const IN_FLIGHT_COST_US: u64 = 500;
-    let mut order: Vec<&Candidate> = candidates.iter().collect();
-    order.sort_by_key(|candidate| {
-        let cost_us = u64::from(candidate.latency_us) + u64::from(candidate.in_flight) * IN_FLIGHT_COST_US;
-        (candidate.suspect, Reverse(candidate.local), cost_us, candidate.agent)
-    });
-    order
 }
 
 /// Weighted rendezvous: `-weight / ln(hash)`, the largest wins with a chance in proportion to its weight.
@@ -71,8 +57,6 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -112,23 +96,6 @@ mod tests {
         assert_eq!(spare(&candidates, 10, 7, &[AgentId([2; 32]), AgentId([4; 32])]), None);
     }
 
-    #[test]
-    fn the_own_disk_is_read_first_then_the_quick_then_the_idle_and_suspects_last() {
-        let mut own = candidate(1, 1);
-        own.local = true;
-        own.latency_us = 9_999;
-        let mut quick = candidate(2, 1);
-        quick.latency_us = 100;
-        let mut busy = candidate(3, 1);
-        busy.latency_us = 100;
-        busy.in_flight = 3;
-        let mut suspect = candidate(4, 1);
-        suspect.suspect = true;
-        let candidates = [suspect, busy, quick, own];
-        let order: Vec<u8> = read_order(&candidates).iter().map(|c| c.agent.0[0]).collect();
-        assert_eq!(order, [1, 2, 3, 4]);
-    }
-
     proptest! {
         #[test]
         fn chosen_agents_are_distinct_and_the_same_for_the_same_seed(
@@ -140,6 +107,42 @@ mod tests {
             let with_room = free.iter().filter(|free| **free >= bytes).count();
             prop_assert_eq!(chosen.len(), count.min(with_room));
             prop_assert_eq!(choose(&candidates, count, bytes, seed, &[]), chosen);
+        }
+
+        #[test]
+        fn a_suspect_is_chosen_only_when_all_that_are_well_are(
+            suspect in proptest::collection::vec(any::<bool>(), 0..12), count in 0usize..14, seed: u64
+        ) {
+            let candidates: Vec<_> = (0u8..)
+                .zip(&suspect)
+                .map(|(number, suspect)| Candidate { suspect: *suspect, ..candidate(number, 100) })
+                .collect();
+            let chosen = choose(&candidates, count, 1, seed, &[]);
+            let well = suspect.iter().filter(|suspect| !**suspect).count();
+            let suspects = chosen.iter().filter(|agent| suspect[usize::from(agent.0[0])]).count();
+            prop_assert_eq!(suspects, chosen.len().saturating_sub(well));
+        }
+
+        #[test]
+        fn an_agent_told_of_twice_is_chosen_once(free in proptest::collection::vec(1u64..1000, 1..12), seed: u64) {
+            let candidates: Vec<_> = free.iter().map(|free| candidate(1, *free)).collect();
+            prop_assert_eq!(choose(&candidates, 3, 1, seed, &[]), [AgentId([1; 32])]);
+        }
+
+        #[test]
+        fn a_spare_is_well_has_room_and_is_new(
+            agents in proptest::collection::vec((0u64..20, any::<bool>(), any::<bool>()), 0..9), seed: u64
+        ) {
+            let candidates: Vec<_> = (0u8..)
+                .zip(&agents)
+                .map(|(number, (free, suspect, _))| Candidate { suspect: *suspect, ..candidate(number, *free) })
+                .collect();
+            let used: Vec<_> = candidates.iter().zip(&agents).filter(|(_, a)| a.2).map(|(c, _)| c.agent).collect();
+            let fits = |c: &&Candidate| c.free_bytes >= 10 && !c.suspect && !used.contains(&c.agent);
+            match spare(&candidates, 10, seed, &used) {
+                Some(agent) => prop_assert!(candidates.iter().filter(fits).any(|c| c.agent == agent)),
+                None => prop_assert_eq!(candidates.iter().find(fits), None),
+            }
         }
     }
 }

@@ -1,4 +1,8 @@
-//! How a stripe is cut, from what it must survive and who is up.
+//! How a stripe is cut, from what it must survive and who is up; and what one that is cut survives.
+
+use std::collections::BTreeSet;
+
+use dci_proto::AgentId;
 
 use crate::{DATA_SHARDS_LIMIT, Geometry};
 
@@ -17,6 +21,15 @@ pub fn geometry(survive: u8, agents: usize) -> Geometry {
 pub fn small_file_geometry(survive: u8, agents: usize) -> Geometry {
     let others = u8::try_from(agents.saturating_sub(1)).unwrap_or(u8::MAX);
     Geometry { k: 1, m: survive.min(others) }
+}
+
+/// How many more agents a stripe of `k` data shards survives the loss of, of those that hold its shards and are up; `None`
+/// if it cannot be read as it is. An agent that holds two shards is lost with both: it counts once.
+#[must_use]
+pub fn survives(k: u8, holders_up: &[AgentId]) -> Option<u8> {
+    let distinct = holders_up.iter().collect::<BTreeSet<_>>().len();
+    let more = distinct.checked_sub(usize::from(k))?;
+    Some(u8::try_from(more).unwrap_or(u8::MAX))
 }
 
 #[cfg(test)]
@@ -46,7 +59,23 @@ mod tests {
         assert_eq!(small_file_geometry(2, 6), Geometry { k: 1, m: 2 });
     }
 
+    #[test]
+    fn a_stripe_survives_what_is_more_than_its_data_shards() {
+        let agents: Vec<AgentId> = (0..6).map(|number| AgentId([number; 32])).collect();
+        assert_eq!(survives(4, &agents), Some(2));
+        assert_eq!(survives(4, &agents[..4]), Some(0));
+        assert_eq!(survives(4, &agents[..3]), None);
+        assert_eq!(survives(1, &[agents[0], agents[0]]), Some(0), "two shards on one agent are lost together");
+    }
+
     proptest! {
+        #[test]
+        fn a_new_stripe_survives_what_is_asked_where_there_are_agents(survive in 0u8..20, agents in 1u8..60) {
+            let Geometry { k, m } = geometry(survive, usize::from(agents));
+            let holders: Vec<AgentId> = (0..k + m).map(|number| AgentId([number; 32])).collect();
+            prop_assert_eq!(survives(k, &holders), Some(survive.min(agents - 1)));
+        }
+
         #[test]
         fn a_stripe_never_needs_more_agents_than_are_up(survive in 0u8.., agents in 1usize..2000) {
             let Geometry { k, m } = geometry(survive, agents);

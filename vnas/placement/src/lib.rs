@@ -4,13 +4,15 @@
 
 mod choose;
 mod geometry;
+mod read;
 mod room;
 pub mod voters;
 
 use dci_proto::AgentId;
 
-pub use choose::{choose, read_order, spare};
-pub use geometry::{geometry, small_file_geometry};
+pub use choose::{choose, spare};
+pub use geometry::{geometry, small_file_geometry, survives};
+pub use read::read_order;
 pub use room::room_bytes;
 
 /// What is known of an agent that could take a shard, or give one.

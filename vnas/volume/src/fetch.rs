@@ -40,6 +40,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 const SLOW_LINE_BYTES_PER_MS: u64 = 1000;
 /// Bytes a piece may fall short of its column to be fetched as a column: then it also serves should another piece fail.
 const PIECE_SLACK_BYTES: usize = 1024;
+/// Decoding takes less time than it takes to wait for data from an agent whose small answers take longer than this.
+const QUICK_US: u32 = 20_000;
 /// How often it is checked whether an agent that is late has been found silent by others.
 const LATE_TICK: Duration = Duration::from_millis(100);
 
@@ -69,6 +71,8 @@ struct Source {
     index: u8,
     agent: AgentId,
     suspect: bool,
+    /// No suspect, and quick enough that data from it is better than parity from somebody quicker.
+    well: bool,
     asked_column: bool,
     /// It takes longer than usual: others are asked first.
     late: bool,
@@ -153,7 +157,7 @@ impl<'a> Fetch<'a> {
 
     /// Asks for the planned pieces where all their agents are well, else for the best columns.
     fn begin(&mut self) {
-        let well = |index: u8| self.sources.iter().any(|source| source.index == index && !source.suspect);
+        let well = |index: u8| self.sources.iter().any(|source| source.index == index && source.well);
         if self.k() > 1 && !self.checked && self.plan.pieces.iter().all(|(index, _)| well(*index)) {
             for (index, range) in self.plan.pieces.clone() {
                 if let Some(at) = self.sources.iter().position(|source| source.index == index) {
@@ -258,7 +262,8 @@ impl<'a> Fetch<'a> {
                 let key = ShardKey { stripe: self.stripe.id, index: asked.index };
                 self.shared.counters.note_bad(BadShard { key, agent: asked.agent });
             }
-            _ => self.shared.peers.suspect(asked.agent, "it did not give a shard"),
+            PeerError::Unreachable { .. } => self.shared.peers.suspect(asked.agent, "it did not give a shard"),
+            PeerError::Full(_) | PeerError::Failed { .. } => {}
         }
         self.last_error = Some(error);
         self.ask_columns();
@@ -392,13 +397,15 @@ fn open_failed(error: StripeError) -> DriveError {
 /// The agents that should have a shard of the stripe, best first.
 fn sources(shared: &Shared, record: &StripeRecord) -> Vec<Source> {
     let candidates = shared.peers.candidates();
-    let mut sources = Vec::with_capacity(record.shards.len());
-    for candidate in read_order(&candidates) {
-        let index = record.shards.iter().position(|place| place.agent == Some(candidate.agent));
-        if let Some(index) = index.and_then(|index| u8::try_from(index).ok()) {
-            let (agent, suspect) = (candidate.agent, candidate.suspect);
-            sources.push(Source { index, agent, suspect, asked_column: false, late: false, failed: false });
-        }
-    }
-    sources
+    let places: Vec<(u8, AgentId)> =
+        (0u8..).zip(&record.shards).filter_map(|(index, place)| Some((index, place.agent?))).collect();
+    let order = read_order(&places, &candidates, record.k);
+    let source = |(rank, index): (usize, u8)| {
+        let (_, agent) = *places.iter().find(|(of, _)| *of == index)?;
+        let candidate = candidates.iter().find(|candidate| candidate.agent == agent)?;
+        let quick = rank < usize::from(record.k) || candidate.latency_us <= QUICK_US;
+        let well = quick && !candidate.suspect;
+        Some(Source { index, agent, suspect: candidate.suspect, well, asked_column: false, late: false, failed: false })
+    };
+    order.into_iter().enumerate().filter_map(source).collect()
 }
