@@ -184,7 +184,9 @@ async fn confirm(shared: &Shared, who: AgentId, vote: Vote) -> (AgentId, bool) {
 fn applied_under(shared: &Shared, vote: Vote) -> Option<u64> {
     let still = shared.log.vote().is_some_and(|mine| mine.leader_id <= vote.leader_id);
     let applied = shared.state.view().applied?;
-    (still && applied.leader_id == vote.leader_id).then_some(applied.index + 1)
+    let next = applied.index + 1;
+    let complete = applied.leader_id == vote.leader_id && next >= shared.log.acknowledged_before_start(vote);
+    (still && complete).then_some(next)
 }
 
 /// The sets of voters of which a majority each is needed. The log knows of a change before it is replicated, Raft's

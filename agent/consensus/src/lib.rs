@@ -30,6 +30,7 @@ mod message;
 mod network;
 mod peers;
 mod propose;
+mod restore;
 mod state;
 mod status;
 mod types;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use dci_proto::AgentId;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, EmptyNode};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ConsensusError;
 use crate::consensus::Consensus;
 
 /// A change of the membership not agreed on in this time is reported as failed; it may still happen.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause before a change is tried again while another is under way.
+const CHANGE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Consensus {
     /// Lets an agent hold the ledger, without a vote. It may be behind for a while. No effect on a member.
@@ -59,10 +62,20 @@ impl Consensus {
     }
 
     async fn change(&self, change: ChangeMembers<AgentId, EmptyNode>) -> Result<(), ConsensusError> {
-        let changing = self.shared().raft.change_membership(change, true);
-        let changed = tokio::time::timeout(CHANGE_DEADLINE, changing)
-            .await
-            .map_err(|_| ConsensusError::NoQuorum { seconds: CHANGE_DEADLINE.as_secs() })?;
+        let deadline = Instant::now() + CHANGE_DEADLINE;
+        let changed = loop {
+            let changing = self.shared().raft.change_membership(change.clone(), true);
+            let changed = timeout_at(deadline, changing)
+                .await
+                .map_err(|_| ConsensusError::NoQuorum { seconds: CHANGE_DEADLINE.as_secs() })?;
+            match &changed {
+                // A change before this one, or a leader that is new, is soon done.
+                Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                    ChangeMembershipError::InProgress(_),
+                ))) if Instant::now() < deadline => sleep(CHANGE_PAUSE).await,
+                _ => break changed,
+            }
+        };
         changed.map(drop).map_err(|error| match error {
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
                 ConsensusError::NotLeader { leader: forward.leader_id }

@@ -13,7 +13,7 @@ mod tests;
 mod view;
 
 pub use dump::StateDump;
-pub(crate) use dump::RowPieces;
+pub(crate) use dump::{DumpReader, RowPieces};
 pub(crate) use incoming::IncomingState;
 pub(crate) use machine::StateMachine;
 pub(crate) use store::{DurablePosition, StateStore};

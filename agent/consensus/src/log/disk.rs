@@ -115,12 +115,12 @@ impl LogDisk {
             None => None,
         };
         // From the end, so that a crash in between leaves no hole.
-        while let Some(path) = self.lock().segments.back().filter(|s| s.first_index >= since).map(|s| s.path.clone()) {
+        while let Some((path, _)) = self.last_segment(|segment| segment.first_index >= since) {
             std::fs::remove_file(&path).map_err(ConsensusError::io("remove", &path))?;
             sync_directory(&self.segments_directory)?;
             self.lock().segments.pop_back();
         }
-        if let Some(first) = self.lock().segments.back().filter(|s| since < s.end_index()).map(|s| s.first_index) {
+        if let Some((_, first)) = self.last_segment(|segment| since < segment.end_index()) {
             let segment = self.rewrite_segment(first, since, committed_next)?;
             let mut index = self.lock();
             index.segments.pop_back();
@@ -170,6 +170,12 @@ impl LogDisk {
     pub(super) fn save_vote(&mut self, vote: Vote) -> Result<(), ConsensusError> {
         self.remembered.vote = Some(vote);
         self.remembered.save(&self.directory)
+    }
+
+    /// Path and first index of the last segment, if it is as wanted.
+    fn last_segment(&self, wanted: impl Fn(&Segment) -> bool) -> Option<(PathBuf, u64)> {
+        let index = self.lock();
+        index.segments.back().filter(|segment| wanted(segment)).map(|segment| (segment.path.clone(), segment.first_index))
     }
 
     fn read(&self, index: u64) -> Result<Option<Entry>, ConsensusError> {

@@ -1,7 +1,7 @@
 //! The format of a segment file, and reading one back after a stop or a crash.
 //!
 //! ```text
-//! segment = "SHOALLOG" version:u32 first_index:u64  frame*
+//! segment = "SHOALLOG" version:u32 first_index:u64 crc32c(before):u32  frame*
 //! frame   = "FRAM" body_bytes:u32 crc32c(body_bytes, body):u32  body
 //! body    = committed:u64 (index + 1; 0: nothing)  entry+
 //! entry   = bytes:u32 crc32c:u32  postcard(openraft::Entry)
@@ -14,10 +14,11 @@
 use std::path::Path;
 
 use crate::ConsensusError;
+use crate::files::unseal;
 use crate::log::vote::FORMAT_VERSION;
 use crate::types::Entry;
 
-pub(super) const HEADER_BYTES: usize = 20;
+pub(super) const HEADER_BYTES: usize = 24;
 const MAGIC: &[u8; 8] = b"SHOALLOG";
 const FRAME_MAGIC: &[u8; 4] = b"FRAM";
 const FRAME_HEAD_BYTES: usize = 12;
@@ -30,7 +31,9 @@ pub(super) fn header(first_index: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes[12..].copy_from_slice(&first_index.to_le_bytes());
+    bytes[12..20].copy_from_slice(&first_index.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..20]);
+    bytes[20..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
@@ -122,7 +125,8 @@ pub(super) struct Scanned {
 /// Reads a segment back. With `torn_tail_allowed` (the last segment), a broken end is left out of `sound_bytes`.
 /// `None`: not even the header is there, which only a crash while making the file explains.
 pub(super) fn scan(path: &Path, bytes: &[u8], torn_tail_allowed: bool) -> Result<Option<Scanned>, ConsensusError> {
-    let Some(head) = bytes.first_chunk::<HEADER_BYTES>().filter(|head| head[..8] == *MAGIC) else {
+    let sound = |head: &&[u8; HEADER_BYTES]| head[..8] == *MAGIC && unseal(*head).is_some();
+    let Some(head) = bytes.first_chunk::<HEADER_BYTES>().filter(sound) else {
         let unfinished = torn_tail_allowed && next_sound_frame(bytes).is_none();
         return if unfinished { Ok(None) } else { Err(ConsensusError::damaged(path, "it does not begin as a log")) };
     };
@@ -131,7 +135,7 @@ pub(super) fn scan(path: &Path, bytes: &[u8], torn_tail_allowed: bool) -> Result
         return Err(ConsensusError::NewerVersion { path: path.to_owned(), found, known: FORMAT_VERSION });
     }
     let mut first_index = [0; 8];
-    first_index.copy_from_slice(&head[12..]);
+    first_index.copy_from_slice(&head[12..20]);
     let mut scanned = Scanned {
         first_index: u64::from_le_bytes(first_index),
         offsets: Vec::new(),

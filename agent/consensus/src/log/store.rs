@@ -53,11 +53,20 @@ pub(crate) struct LogShared {
     /// One past the index known to be committed.
     committed_next: AtomicU64,
     committed_at_start: Option<LogId>,
+    /// The vote when this process started, and one past the log's end then.
+    at_start: (Option<Vote>, u64),
 }
 
 impl LogShared {
     pub(crate) fn vote(&self) -> Option<Vote> {
         *self.vote.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One past the last entry that a leader by `vote` may have acknowledged before this process started: openraft lets
+    /// a leader that restarts go on leading by the vote it has, without an entry that marks the beginning.
+    pub(crate) fn acknowledged_before_start(&self, vote: Vote) -> u64 {
+        let (vote_then, end_then) = self.at_start;
+        if vote_then.is_some_and(|then| then.leader_id == vote.leader_id) { end_then } else { 0 }
     }
 
     pub(crate) fn membership(&self) -> Option<(LogId, Membership)> {
@@ -83,6 +92,10 @@ impl LogStore {
             membership: Mutex::new(None),
             committed_next: AtomicU64::new(opened.committed.map_or(0, |id| id.index + 1)),
             committed_at_start: opened.committed,
+            at_start: (
+                disk.remembered.vote,
+                opened.index.lock().unwrap_or_else(PoisonError::into_inner).end_index(),
+            ),
         });
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new()

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shoal_ledger::KvError;
 
+use super::incoming::IncomingState;
 use super::view::StateView;
+use crate::ConsensusError;
 
 /// Bytes at which a piece is closed. One row more may go over it.
 pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
@@ -151,5 +153,53 @@ impl StateDump {
             }
             Stage::Done => Ok(None),
         }
+    }
+}
+
+/// Reads a dump back into a state that is being received.
+pub(crate) struct DumpReader {
+    position: Option<u64>,
+    checksum: u32,
+    complete: bool,
+}
+
+impl DumpReader {
+    pub(crate) fn new() -> Self {
+        Self { position: None, checksum: 0, complete: false }
+    }
+
+    /// Takes up the next piece. Blocking.
+    pub(crate) fn read_piece(&mut self, piece: &[u8], incoming: &mut IncomingState) -> Result<(), ConsensusError> {
+        let wrong = |what: &str| ConsensusError::Format(format!("this is no copy of a ledger: {what}"));
+        if self.complete {
+            return Err(wrong("it goes on after its end"));
+        }
+        if self.position.is_none() {
+            let rest = piece.strip_prefix(HEAD_MAGIC).ok_or_else(|| wrong("it does not begin as one"))?;
+            let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(|| wrong("it is cut off"))?;
+            let found = u32::from_le_bytes(*version);
+            if found > DUMP_VERSION {
+                let text = format!("the copy has format {found}, this version knows {DUMP_VERSION}; update this agent");
+                return Err(ConsensusError::Format(text));
+            }
+            let position = <[u8; 8]>::try_from(rest).map_err(|_| wrong("it is cut off"))?;
+            self.position = Some(u64::from_le_bytes(position));
+            return Ok(());
+        }
+        // No row begins like this: its key would be a gigabyte long.
+        if let Some(rest) = piece.strip_prefix(END_MAGIC) {
+            let mut expected = incoming.rows().to_le_bytes().to_vec();
+            expected.extend_from_slice(&self.checksum.to_le_bytes());
+            self.complete = rest == expected;
+            return if self.complete { Ok(()) } else { Err(wrong("its checksum does not hold")) };
+        }
+        self.checksum = crc32c::crc32c_append(self.checksum, piece);
+        incoming.write_piece(piece)
+    }
+
+    /// The position in the log whose state it is, if it was all there.
+    pub(crate) fn finish(self) -> Result<u64, ConsensusError> {
+        let cut_off = || ConsensusError::Format("the copy of the ledger ends before its end".to_owned());
+        self.position.filter(|_| self.complete).ok_or_else(cut_off)
     }
 }

@@ -1,0 +1,232 @@
+//! Several members in this process, joined by a network that can be cut.
+
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dci_proto::{AgentId, PoolId, VolumeId};
+use shoal_consensus::{Consensus, ConsensusConfig, ConsensusStatus, ConsensusTransport};
+use shoal_ledger::{
+    AgentRecord, AgentRoles, AgentState, Command, Guard, LedgerClient, NodePath, Outcome, Rejection, SubmitError, VolumePolicy, query,
+};
+use tempfile::TempDir;
+
+/// What any condition may take to come true on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn agent(number: u8) -> AgentId {
+    AgentId([number; 32])
+}
+
+#[derive(Default)]
+struct Wires {
+    members: BTreeMap<AgentId, Consensus>,
+    /// One way each.
+    cut: BTreeSet<(AgentId, AgentId)>,
+    hung: BTreeSet<AgentId>,
+}
+
+#[derive(Clone, Default)]
+pub struct Net(Arc<Mutex<Wires>>);
+
+impl Net {
+    pub fn transport(&self, from: AgentId) -> Arc<dyn ConsensusTransport> {
+        Arc::new(Wire { net: self.clone(), from })
+    }
+
+    pub fn plug(&self, who: AgentId, consensus: Consensus) {
+        self.0.lock().expect("wires").members.insert(who, consensus);
+    }
+
+    pub fn unplug(&self, who: AgentId) {
+        self.0.lock().expect("wires").members.remove(&who);
+    }
+
+    /// Nothing goes from one to the other any more; the way back stays.
+    pub fn cut_one_way(&self, from: AgentId, to: AgentId) {
+        self.0.lock().expect("wires").cut.insert((from, to));
+    }
+
+    /// Calls to it get no answer and no error, as if its process were stopped.
+    pub fn hang(&self, who: AgentId) {
+        self.0.lock().expect("wires").hung.insert(who);
+    }
+
+    pub fn mend(&self) {
+        let mut wires = self.0.lock().expect("wires");
+        wires.cut.clear();
+        wires.hung.clear();
+    }
+
+    fn way(&self, from: AgentId, to: AgentId) -> Way {
+        let wires = self.0.lock().expect("wires");
+        if wires.hung.contains(&to) || wires.hung.contains(&from) {
+            return Way::Hangs;
+        }
+        match wires.members.get(&to) {
+            Some(member) if !wires.cut.contains(&(from, to)) => Way::Open(member.clone()),
+            _ => Way::Shut,
+        }
+    }
+}
+
+enum Way {
+    Open(Consensus),
+    Shut,
+    Hangs,
+}
+
+struct Wire {
+    net: Net,
+    from: AgentId,
+}
+
+#[async_trait]
+impl ConsensusTransport for Wire {
+    async fn call(&self, to: AgentId, message: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let shut = || format!("{to} cannot be reached");
+        match self.net.way(self.from, to) {
+            Way::Open(member) => {
+                let answer = tokio::time::timeout(timeout, member.handle(self.from, message)).await;
+                match self.net.way(to, self.from) {
+                    Way::Shut => Err(shut()),
+                    _ => answer.map_err(|_| "no answer in time".to_owned()),
+                }
+            }
+            Way::Shut => Err(shut()),
+            Way::Hangs => {
+                tokio::time::sleep(timeout).await;
+                Err("no answer in time".to_owned())
+            }
+        }
+    }
+}
+
+pub fn config(who: AgentId, directory: &Path) -> ConsensusConfig {
+    ConsensusConfig {
+        cache_bytes: 4 * 1024 * 1024,
+        heartbeat: Duration::from_millis(150),
+        election_timeout: (Duration::from_millis(750), Duration::from_millis(1100)),
+        ..ConsensusConfig::new(who, directory.to_owned())
+    }
+}
+
+/// A pool of members; number 1 began it.
+pub struct Pool {
+    pub net: Net,
+    pub directories: BTreeMap<u8, TempDir>,
+    pub members: BTreeMap<u8, Consensus>,
+}
+
+impl Pool {
+    /// Members 1 to `count`, all of them voters, with a pool and a volume in the ledger.
+    pub async fn of(count: u8) -> Self {
+        let mut pool = Self { net: Net::default(), directories: BTreeMap::new(), members: BTreeMap::new() };
+        pool.start(1).await;
+        let first = &pool.members[&1];
+        first.initialize().await.expect("a new ledger begins");
+        pool.until_leader(&[1]).await;
+        make_pool(first).await;
+        for number in 2..=count {
+            pool.start(number).await;
+            pool.members[&1].add_learner(agent(number)).await.expect("the leader adds a learner");
+        }
+        pool.members[&1].set_voters((1..=count).map(agent).collect()).await.expect("the leader sets the voters");
+        pool
+    }
+
+    pub async fn start(&mut self, number: u8) {
+        let directory = self.directories.entry(number).or_insert_with(|| TempDir::new().expect("a directory"));
+        let config = config(agent(number), directory.path());
+        let consensus = Consensus::start(config, self.net.transport(agent(number))).await.expect("the member starts");
+        self.net.plug(agent(number), consensus.clone());
+        self.members.insert(number, consensus);
+    }
+
+    /// Cuts a member off and stops it.
+    pub async fn kill(&mut self, number: u8) {
+        self.net.unplug(agent(number));
+        let consensus = self.members.remove(&number).expect("it runs");
+        consensus.shutdown().await;
+    }
+
+    /// Waits until all of these agree that one of them leads a quorum; answers its number.
+    pub async fn until_leader(&self, numbers: &[u8]) -> u8 {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let statuses: Vec<_> = numbers.iter().map(|number| self.members[number].status()).collect();
+            let leader = statuses[0].leader;
+            if let Some(leader) = leader
+                && statuses.iter().all(|status| status.leader == Some(leader) && status.quorum)
+                && let Some(number) = numbers.iter().find(|number| agent(**number) == leader)
+            {
+                return *number;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no leader of {numbers:?} within {PATIENCE:?}: {statuses:?}");
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Waits until a member's status is as wanted.
+pub async fn until(consensus: &Consensus, what: &str, wanted: impl Fn(&ConsensusStatus) -> bool) -> ConsensusStatus {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let status = consensus.status();
+        if wanted(&status) {
+            return status;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn make_pool(consensus: &Consensus) {
+    let first = AgentRecord {
+        id: agent(1),
+        name: "first".to_owned(),
+        control_addresses: Vec::new(),
+        data_addresses: Vec::new(),
+        roles: AgentRoles::default(),
+        state: AgentState::Active,
+        site: String::new(),
+        capacity_bytes: 1 << 40,
+        version: "test".to_owned(),
+        joined_ms: 0,
+    };
+    let pool = Command::CreatePool { id: PoolId([1; 16]), name: "test".to_owned(), survive: 2, first };
+    consensus.submit(pool).await.expect("the pool is made");
+    let volume = Command::CreateVolume { name: "v".to_owned(), policy: VolumePolicy::default() };
+    let made = consensus.submit(volume).await.expect("the volume is made");
+    assert!(matches!(made, Outcome::Volume(record) if record.id == volume_id(consensus)));
+}
+
+pub fn volume_id(consensus: &Consensus) -> VolumeId {
+    let view = consensus.view().expect("a view");
+    query::volume_by_name(&*view, "v").expect("the state reads").expect("the volume is there").id
+}
+
+pub fn path(consensus: &Consensus, name: &str) -> NodePath {
+    NodePath::new(volume_id(consensus), vec![name.to_owned()]).expect("a path")
+}
+
+/// Makes a folder; true unless it was there.
+pub async fn make_folder(consensus: &Consensus, name: &str) -> Result<bool, SubmitError> {
+    let command = Command::MakeFolder { path: path(consensus, name), guard: Guard::default(), modified_ms: None };
+    match consensus.submit(command).await {
+        Ok(_) => Ok(true),
+        Err(SubmitError::Rejected(Rejection::Exists(_))) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn has_folder(consensus: &Consensus, name: &str) -> bool {
+    let view = consensus.view().expect("a view");
+    query::node(&*view, &path(consensus, name)).expect("the state reads").is_some()
+}
