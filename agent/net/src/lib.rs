@@ -5,12 +5,36 @@
 //! TLS connections that proves the same identities. Whoever is no member gets nothing past the handshake on either,
 //! the join protocol aside.
 
+mod addresses;
+mod answering;
+mod asking;
+mod control;
+mod data;
+mod discovery;
+mod frame;
+mod identity;
+mod join;
+mod limits;
+mod memory;
+mod net;
+mod peers;
+mod pool;
+mod tls;
+mod wire;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::AgentId;
+
+pub use discovery::{Announcement, Announcer, DiscoveryError, Found, browse};
+pub use identity::{IdentityError, agent_id_of_seed};
+pub use join::{JOIN_BODY_LIMIT_BYTES, JoinError, JoinHandler, RefuseJoins, join_call};
+pub use limits::{IN_FLIGHT_BACKGROUND, IN_FLIGHT_CONTROL, IN_FLIGHT_FOREGROUND, WAITING_REQUESTS};
+pub use memory::{Faults, MemoryHub, MemoryNetwork};
+pub use net::{Net, NetConfig, NetStartError};
 
 /// Which way a request goes and what goes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
