@@ -18,7 +18,7 @@
 mod cache;
 mod checks;
 mod chunks;
-mod codec;
+pub mod codec;
 mod config;
 mod drive;
 mod error;
@@ -36,7 +36,7 @@ mod shared;
 mod space;
 mod staging;
 mod stats;
-mod stripe;
+pub mod stripe;
 pub mod testing;
 mod upload;
 mod writer;

@@ -177,12 +177,13 @@ impl Placing<'_> {
 
     fn note_failure(&self, agent: AgentId, error: &PeerError, placed: &mut Placed) {
         tracing::debug!(%error, stripe = %self.stripe, "a shard goes to another agent");
-        if matches!(error, PeerError::Full(_)) {
-            placed.full += 1;
-            self.shared.note_full(agent);
-        } else {
-            placed.failed += 1;
-            self.shared.peers.suspect(agent, "it did not keep a shard");
+        match error {
+            PeerError::Full(_) => self.shared.note_full(agent),
+            PeerError::Unreachable { .. } => self.shared.peers.suspect(agent, "it did not keep a shard"),
+            // It is there and busy, or its disk fails: it says so at once, and the next stripe asks it again.
+            _ => {}
         }
+        let count = if matches!(error, PeerError::Full(_)) { &mut placed.full } else { &mut placed.failed };
+        *count += 1;
     }
 }

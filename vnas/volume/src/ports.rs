@@ -80,7 +80,9 @@ pub trait ShardPeers: Send + Sync {
     /// Has an agent drop a shard that the ledger has proved unneeded, or whose stripe was never told to the ledger.
     async fn delete(&self, agent: AgentId, key: ShardKey) -> Result<(), PeerError>;
 
-    /// Members that hold shards, with what is known of each now. Suspects included and marked.
+    /// Members that hold shards, with what is known of each now. Suspects included and marked. One that is to be given
+    /// nothing new (paused, draining) gives 0 as its capacity: it is read from, and does not count among those that
+    /// writing should go to. One that is merely full has a capacity, and 0 bytes free.
     fn candidates(&self) -> Vec<Candidate>;
 
     /// Tells that an agent let someone wait or failed, so that it is avoided for a while.

@@ -99,9 +99,11 @@ impl Shared {
         full.insert(agent, now);
     }
 
-    /// The agents as they are known now, those that lately said they were full without room.
-    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+    /// The agents that could take a shard, as they are known now; those that lately said they were full without room.
+    /// One that gives no space to the pool, or none now, takes no part.
+    pub(crate) fn takers(&self) -> Vec<Candidate> {
         let mut candidates = self.peers.candidates();
+        candidates.retain(|candidate| candidate.capacity_bytes > 0);
         let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         if !full.is_empty() {
             let now = Instant::now();

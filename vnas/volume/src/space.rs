@@ -20,7 +20,7 @@ impl Shared {
     /// Bytes of users' files that the agents that are up still take, at the geometry they allow now. When one of them
     /// is full, stripes get narrower and the others go on: what counts is the width that stores most.
     pub(crate) fn free_bytes(&self, policy: KeepPolicy) -> u64 {
-        let mut candidates = self.candidates();
+        let mut candidates = self.takers();
         candidates.retain(|candidate| !candidate.suspect);
         candidates.sort_by_key(|candidate| Reverse(candidate.free_bytes));
         let all = geometry(policy.survive, candidates.len());
@@ -37,7 +37,7 @@ impl Shared {
 
     /// Whether so many bytes can be stored.
     pub(crate) fn has_room(&self, policy: KeepPolicy, bytes: u64) -> bool {
-        let candidates = self.candidates();
+        let candidates = self.takers();
         let roomy = candidates.iter().filter(|candidate| !candidate.suspect && candidate.free_bytes / 2 >= bytes);
         roomy.count() > usize::from(policy.survive) || self.free_bytes(policy) >= bytes
     }

@@ -59,6 +59,7 @@ struct Agent {
     mood: Mood,
     suspect: bool,
     free_bytes: u64,
+    capacity_bytes: u64,
     shards: BTreeMap<ShardKey, Bytes>,
 }
 
@@ -66,7 +67,14 @@ impl MemoryPeers {
     /// So many agents, each with room for so many bytes.
     #[must_use]
     pub fn new(count: u8, free_bytes: u64) -> Self {
-        let agent = |local| Agent { local, mood: Mood::Well, suspect: false, free_bytes, shards: BTreeMap::new() };
+        let agent = |local| Agent {
+            local,
+            mood: Mood::Well,
+            suspect: false,
+            free_bytes,
+            capacity_bytes: 1 << 40,
+            shards: BTreeMap::new(),
+        };
         let agents = (1..=count).map(|number| (AgentId([number; 32]), agent(number == 1))).collect();
         Self { state: Mutex::new(State { agents, asked: Asked::default() }) }
     }
@@ -88,6 +96,11 @@ impl MemoryPeers {
     /// Sets the room an agent has and reports.
     pub fn set_free_bytes(&self, agent: AgentId, free_bytes: u64) {
         self.change(agent, |agent| agent.free_bytes = free_bytes);
+    }
+
+    /// Has an agent be given nothing new.
+    pub fn pause(&self, agent: AgentId) {
+        self.change(agent, |agent| (agent.free_bytes, agent.capacity_bytes) = (0, 0));
     }
 
     /// Flips a bit in a shard, unnoticed by its holder.
@@ -230,7 +243,7 @@ impl ShardPeers for MemoryPeers {
             local: agent.local,
             site: String::new(),
             free_bytes: agent.free_bytes,
-            capacity_bytes: 1 << 40,
+            capacity_bytes: agent.capacity_bytes,
             suspect: agent.suspect,
             latency_us: 0,
             in_flight: 0,

@@ -102,7 +102,7 @@ fn targets(
     plain_bytes: usize,
     excluded: &BTreeSet<AgentId>,
 ) -> Result<Targets, DriveError> {
-    let mut candidates = shared.candidates();
+    let mut candidates = shared.takers();
     candidates.retain(|candidate| !excluded.contains(&candidate.agent));
     if candidates.is_empty() {
         return Err(DriveError::Unavailable("no agent that holds shards is up".to_owned()));
@@ -126,7 +126,7 @@ fn targets(
 
 /// Shards that must be durable: one more than it takes to read the stripe, where more than one agent is up.
 fn least_places(shared: &Shared, k: u8) -> usize {
-    let up = shared.peers.candidates().iter().filter(|candidate| !candidate.suspect).count();
+    let up = shared.takers().iter().filter(|candidate| !candidate.suspect).count();
     usize::from(k) + usize::from(up > 1)
 }
 

@@ -12,14 +12,14 @@ mod simd;
 mod tests;
 
 /// Shards of a coded stripe, and the columns they are decoded by, are multiples of this.
-pub(crate) const ALIGNMENT_BYTES: u32 = 64;
+pub const ALIGNMENT_BYTES: u32 = 64;
 
 /// Number of a code, as stored.
-pub(crate) type CodecId = u8;
+pub type CodecId = u8;
 
 /// Why shards could not be coded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CodecError {
+pub enum CodecError {
     /// No code of that number is known here.
     #[error("erasure code {0} is not known; the stripe was written by a newer version of Shoal")]
     Unknown(CodecId),
@@ -40,7 +40,7 @@ pub(crate) enum CodecError {
 ///
 /// To be correct, an implementation must give the data back from any k of the k + m shards, column by column, and answer
 /// shapes it cannot code with an error.
-pub(crate) trait Codec: Send + Sync {
+pub trait Codec: Send + Sync {
     /// Its number.
     fn id(&self) -> CodecId;
 
@@ -52,10 +52,10 @@ pub(crate) trait Codec: Send + Sync {
 }
 
 /// Number of the code of whole copies, where k is 1.
-pub(crate) const COPIES: CodecId = 0;
+pub const COPIES: CodecId = 0;
 
 /// The code of a number.
-pub(crate) fn by_id(id: CodecId) -> Result<&'static dyn Codec, CodecError> {
+pub fn by_id(id: CodecId) -> Result<&'static dyn Codec, CodecError> {
     match id {
         COPIES => Ok(&copies::Copies),
         1 => Ok(&portable::Portable),
@@ -65,7 +65,7 @@ pub(crate) fn by_id(id: CodecId) -> Result<&'static dyn Codec, CodecError> {
 }
 
 /// The code new stripes take.
-pub(crate) fn best(k: u8) -> CodecId {
+pub fn best(k: u8) -> CodecId {
     if k == 1 { COPIES } else { 2 }
 }
 

@@ -10,7 +10,7 @@ use super::{PLAIN, SALT_BYTES, StripeError, TAG_BYTES};
 
 /// The keys of a pool, derived from its one secret.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct PoolKeys {
+pub struct PoolKeys {
     content: [u8; 32],
     data: [u8; 32],
     salt: [u8; 32],
@@ -23,7 +23,9 @@ impl fmt::Debug for PoolKeys {
 }
 
 impl PoolKeys {
-    pub(crate) fn new(mut pool_key: [u8; 32]) -> Self {
+    /// Derives them; the copy handed in is wiped.
+    #[must_use]
+    pub fn new(mut pool_key: [u8; 32]) -> Self {
         let keys = Self {
             content: blake3::derive_key("shoal 2026-11 content id", &pool_key),
             data: blake3::derive_key("shoal 2026-11 chunk data, epoch 1", &pool_key),
@@ -34,7 +36,8 @@ impl PoolKeys {
     }
 
     /// The id of a plain content.
-    pub(crate) fn content_id(&self, plain: &[u8]) -> ContentId {
+    #[must_use]
+    pub fn content_id(&self, plain: &[u8]) -> ContentId {
         ContentId(*blake3::keyed_hash(&self.content, plain).as_bytes())
     }
 

@@ -10,15 +10,15 @@ use crate::codec::{self, ALIGNMENT_BYTES};
 
 /// What to fetch for a range of a stripe's plain bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReadPlan {
+pub struct ReadPlan {
     /// The plain bytes wanted.
-    pub(crate) range: Range<u32>,
+    pub range: Range<u32>,
     /// The frames they are in.
-    pub(crate) frames: Range<u32>,
+    pub frames: Range<u32>,
     /// What to fetch of any k shards when one of `pieces` cannot be had.
-    pub(crate) column: Range<u32>,
+    pub column: Range<u32>,
     /// What to fetch of which data shards when all is well.
-    pub(crate) pieces: Vec<(u8, Range<u32>)>,
+    pub pieces: Vec<(u8, Range<u32>)>,
 }
 
 /// The measures of a stripe's stored bytes.
@@ -97,13 +97,14 @@ impl Layout {
     }
 }
 
-/// What to fetch for a range of plain bytes, which is cut to what there is. A record that makes no sense gives a plan for
-/// whole shards; [`super::open`] tells what is wrong with it.
-pub(crate) fn plan_read(record: &StripeRecord, range: Range<u32>) -> ReadPlan {
+/// What to fetch for a range of plain bytes, which is cut to what there is. A record that makes no sense gives a plan to
+/// fetch nothing; [`super::open`] tells what is wrong with it.
+#[must_use]
+pub fn plan_read(record: &StripeRecord, range: Range<u32>) -> ReadPlan {
     let range = range.start.min(record.plain_bytes)..range.end.min(record.plain_bytes);
     let range = if range.start < range.end { range } else { 0..0 };
     let Ok(layout) = Layout::of_record(record) else {
-        return ReadPlan { range, frames: 0..0, column: 0..record.shard_bytes, pieces: Vec::new() };
+        return ReadPlan { range, frames: 0..0, column: 0..0, pieces: Vec::new() };
     };
     let frames = if range.is_empty() {
         0..0

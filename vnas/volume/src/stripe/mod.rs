@@ -5,9 +5,16 @@
 //! ```
 //!
 //! - **Keys.** The chunk key is derived from the pool's data key and the content id, so equal chunks make equal stripes.
-//!   A frame's nonce is its number. An uncompressed payload *is* the content, so a key and nonce only ever meet one
-//!   plaintext. A compressed payload depends on the compressor and its version too: its own keyed hash (16 bytes, the
-//!   *salt*) goes into the key as well and stands in clear before the frames.
+//!   A frame's nonce is its number. AES-GCM breaks when a key and nonce meet two plaintexts, and the same chunk is sealed
+//!   again and again: by other agents, for other geometries, compressed or not, by other versions of zstd. Why they never do:
+//!   - Uncompressed, the payload *is* the content, of which the content id is a collision-resistant hash: the same key
+//!     means the same frames with the same additional data.
+//!   - Compressed, the payload depends on the compressor and its version too. So its own keyed hash (16 bytes, the
+//!     *salt*) goes into the key and stands in clear before the frames: other payload, other key.
+//!   - The compression goes into the key: a payload of one kind never shares a key with one of the other.
+//!   - The geometry and the code stay out of it: they are applied to what is encrypted already, so sealing anew for fewer
+//!     agents makes the same ciphertext, cut differently.
+//!   - How frames are cut is fixed by the key epoch: another [`FRAME_BYTES`] needs another derivation context.
 //! - **Bound to each frame** as additional data: its number, how many there are, the compression and the plain length.
 //!   Frames cannot be swapped, dropped or taken from another stripe unnoticed.
 //! - **Ranges.** Uncompressed, a range needs only its frames; compressed, all of them.
@@ -23,30 +30,30 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crypto::PoolKeys;
-pub(crate) use layout::{ReadPlan, plan_read};
-pub(crate) use open::open;
-pub(crate) use seal::{SealOptions, SealedStripe, seal};
+pub use crypto::PoolKeys;
+pub use layout::{ReadPlan, plan_read};
+pub use open::open;
+pub use seal::{SealOptions, SealedStripe, seal};
 
 use crate::codec::CodecError;
 
 /// Bytes of plain or compressed payload in a frame; the last one may be shorter.
-pub(crate) const FRAME_BYTES: u32 = 64 * 1024;
+pub const FRAME_BYTES: u32 = 64 * 1024;
 /// Bytes of a frame's authentication tag.
-pub(crate) const TAG_BYTES: u32 = 16;
+pub const TAG_BYTES: u32 = 16;
 /// Bytes before the frames of a compressed payload.
-pub(crate) const SALT_BYTES: u32 = 16;
+pub const SALT_BYTES: u32 = 16;
 /// The first data key of a pool; later ones are not there yet.
-pub(crate) const KEY_EPOCH: u32 = 1;
+pub const KEY_EPOCH: u32 = 1;
 
 /// `StripeRecord::compression`: none.
-pub(crate) const PLAIN: u8 = 0;
+pub const PLAIN: u8 = 0;
 /// `StripeRecord::compression`: zstd.
-pub(crate) const ZSTD: u8 = 1;
+pub const ZSTD: u8 = 1;
 
 /// Why a chunk could not be sealed or a stripe not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum StripeError {
+pub enum StripeError {
     /// Frames that fail their authentication, or bytes that do not decompress to what was sealed.
     #[error("the stripe is damaged: {0}")]
     Damaged(String),

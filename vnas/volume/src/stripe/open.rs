@@ -16,7 +16,7 @@ use crate::codec;
 ///
 /// # Errors
 /// If the pieces are neither, the record makes no sense, or the bytes fail their authentication.
-pub(crate) fn open(
+pub fn open(
     keys: &PoolKeys,
     record: &StripeRecord,
     plan: &ReadPlan,

@@ -1,8 +1,8 @@
 //! From a chunk to its shards.
 
 use bytes::Bytes;
-use dci_proto::{ContentId, ShardHash, shard_hash};
-use shoal_ledger::CHUNK_BYTES;
+use dci_proto::{AgentId, ContentId, ShardHash, shard_hash};
+use shoal_ledger::{CHUNK_BYTES, ShardPlace, StripeRecord};
 use shoal_placement::Geometry;
 
 use super::compress::compressed;
@@ -13,37 +13,70 @@ use crate::codec::{self, CodecId};
 
 /// How a chunk is sealed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SealOptions {
+pub struct SealOptions {
     /// How it is cut.
-    pub(crate) geometry: Geometry,
+    pub geometry: Geometry,
     /// Whether it is compressed where that pays.
-    pub(crate) compress: bool,
+    pub compress: bool,
     /// Which code makes the parity; `None`: the best one.
-    pub(crate) codec: Option<CodecId>,
+    pub codec: Option<CodecId>,
 }
 
-/// A chunk as shards; the fields are those of `StripeRecord`.
+/// A chunk as shards; the fields are those of [`StripeRecord`].
 #[derive(Debug, Clone)]
-pub(crate) struct SealedStripe {
-    pub(crate) codec: CodecId,
-    pub(crate) k: u8,
-    pub(crate) m: u8,
-    pub(crate) plain_bytes: u32,
-    pub(crate) stored_bytes: u32,
-    pub(crate) shard_bytes: u32,
-    pub(crate) compression: u8,
-    pub(crate) key_epoch: u32,
+pub struct SealedStripe {
+    /// The plain content it holds.
+    pub content: ContentId,
+    /// Which erasure code made the parity.
+    pub codec: CodecId,
+    /// Data shards.
+    pub k: u8,
+    /// Parity shards.
+    pub m: u8,
+    /// Bytes of the plain chunk.
+    pub plain_bytes: u32,
+    /// Bytes after compression and encryption.
+    pub stored_bytes: u32,
+    /// Bytes of each shard.
+    pub shard_bytes: u32,
+    /// [`PLAIN`] or [`ZSTD`].
+    pub compression: u8,
+    /// Which data key encrypts it.
+    pub key_epoch: u32,
     /// `k + m` shards.
-    pub(crate) shards: Vec<Bytes>,
+    pub shards: Vec<Bytes>,
     /// Their hashes.
-    pub(crate) hashes: Vec<ShardHash>,
+    pub hashes: Vec<ShardHash>,
+}
+
+impl SealedStripe {
+    /// What the ledger is told: the shards are at these places, by index; those beyond the list have none.
+    #[must_use]
+    pub fn record(&self, places: &[Option<AgentId>]) -> StripeRecord {
+        let place = |(index, hash): (usize, &ShardHash)| ShardPlace {
+            agent: places.get(index).copied().flatten(),
+            hash: *hash,
+        };
+        StripeRecord {
+            content: self.content,
+            codec: self.codec,
+            k: self.k,
+            m: self.m,
+            plain_bytes: self.plain_bytes,
+            stored_bytes: self.stored_bytes,
+            shard_bytes: self.shard_bytes,
+            compression: self.compression,
+            key_epoch: self.key_epoch,
+            shards: self.hashes.iter().enumerate().map(place).collect(),
+        }
+    }
 }
 
 /// Seals a chunk whose content id is known.
 ///
 /// # Errors
 /// If it is larger than a chunk or the geometry cannot be coded.
-pub(crate) fn seal(
+pub fn seal(
     keys: &PoolKeys,
     content: ContentId,
     plain: &[u8],
@@ -52,8 +85,8 @@ pub(crate) fn seal(
     let plain_bytes = u32::try_from(plain.len()).ok().filter(|bytes| *bytes <= CHUNK_BYTES);
     let plain_bytes = plain_bytes.ok_or_else(|| StripeError::Shape(format!("a chunk of {} bytes", plain.len())))?;
     let Geometry { k, m } = options.geometry;
-    if k == 0 {
-        return Err(StripeError::Shape("no data shards".to_owned()));
+    if k == 0 || k.checked_add(m).is_none() {
+        return Err(StripeError::Shape(format!("a stripe of {k} + {m} shards")));
     }
     let packed = if options.compress { compressed(plain) } else { None };
     let compression = if packed.is_some() { ZSTD } else { PLAIN };
@@ -82,6 +115,7 @@ pub(crate) fn seal(
         shards.iter().map(|shard| shard_hash(shard)).collect()
     };
     Ok(SealedStripe {
+        content,
         codec: codec.id(),
         k,
         m,

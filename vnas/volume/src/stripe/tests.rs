@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use dci_proto::ContentId;
 use proptest::prelude::*;
-use shoal_ledger::{ShardPlace, StripeRecord};
+use shoal_ledger::StripeRecord;
 use shoal_placement::Geometry;
 
 use super::*;
@@ -23,18 +23,7 @@ fn sealed(plain: &[u8], k: u8, m: u8, codec: Option<u8>) -> (SealedStripe, Strip
     let content = keys.content_id(plain);
     let options = SealOptions { geometry: Geometry { k, m }, compress: true, codec };
     let sealed = seal(&keys, content, plain, options).expect("seals");
-    let record = StripeRecord {
-        content,
-        codec: sealed.codec,
-        k: sealed.k,
-        m: sealed.m,
-        plain_bytes: sealed.plain_bytes,
-        stored_bytes: sealed.stored_bytes,
-        shard_bytes: sealed.shard_bytes,
-        compression: sealed.compression,
-        key_epoch: sealed.key_epoch,
-        shards: sealed.hashes.iter().map(|hash| ShardPlace { agent: None, hash: *hash }).collect(),
-    };
+    let record = sealed.record(&[]);
     (sealed, record)
 }
 
@@ -65,6 +54,63 @@ fn what_was_sealed_is_opened_whole_and_from_any_k_shards() {
             }
         }
     }
+}
+
+#[test]
+fn any_k_shards_open_it_whatever_the_geometry_the_code_and_the_length() {
+    for length in [0, 1, 65, 4_000, 70_001] {
+        let plain = noise(length);
+        for (k, m) in (1..=4).flat_map(|k| (0..=3).map(move |m| (k, m))) {
+            for codec in [1, 2] {
+                let (sealed, record) = sealed(&plain, k, m, Some(codec));
+                let plan = plan_read(&record, 0..length as u32);
+                for pattern in (0u32..1 << (k + m)).filter(|pattern| pattern.count_ones() == u32::from(k)) {
+                    let kept: Vec<u8> = (0..k + m).filter(|index| pattern & (1 << index) != 0).collect();
+                    let opened = open(&keys(), &record, &plan, columns(&sealed, &plan, &kept)).expect("opens");
+                    assert_eq!(opened, plain, "{length} bytes, {k}+{m}, code {codec}, shards {kept:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pieces_and_columns_of_other_lengths_are_an_error() {
+    let (sealed, record) = sealed(&noise(300_000), 4, 2, None);
+    let plan = plan_read(&record, 0..300_000);
+    let wrong_length = |mut parts: Vec<(u8, Bytes)>, longer: bool| {
+        let (_, bytes) = &mut parts[1];
+        *bytes = if longer { [&bytes[..], b"x"].concat().into() } else { bytes.slice(1..) };
+        open(&keys(), &record, &plan, parts)
+    };
+    for longer in [false, true] {
+        assert!(matches!(wrong_length(pieces(&sealed, &plan), longer), Err(StripeError::Shape(_))));
+        assert!(matches!(wrong_length(columns(&sealed, &plan, &[1, 2, 4, 5]), longer), Err(StripeError::Shape(_))));
+    }
+    let three = open(&keys(), &record, &plan, columns(&sealed, &plan, &[0, 4, 5]));
+    assert_eq!(three, Err(StripeError::Codec(CodecError::TooFew { present: 3, needed: 4 })));
+}
+
+#[test]
+fn a_chunk_or_geometry_beyond_the_limits_is_refused() {
+    let seal_as = |plain: &[u8], k, m| {
+        let options = SealOptions { geometry: Geometry { k, m }, compress: false, codec: None };
+        seal(&keys(), ContentId([0; 32]), plain, options).map(|_| ())
+    };
+    assert!(matches!(seal_as(&vec![0; (4 << 20) + 1], 4, 2), Err(StripeError::Shape(_))));
+    assert!(matches!(seal_as(b"x", 0, 2), Err(StripeError::Shape(_))));
+    assert!(matches!(seal_as(b"x", 8, 250), Err(StripeError::Shape(_))));
+}
+
+#[test]
+fn sealed_anew_for_fewer_agents_it_is_the_same_ciphertext() {
+    let plain = noise(100_000);
+    let joined = |k| {
+        let (sealed, record) = sealed(&plain, k, 1, None);
+        let data: Vec<u8> = sealed.shards[..usize::from(k)].concat();
+        data[..record.stored_bytes as usize].to_vec()
+    };
+    assert!(joined(4) == joined(1) && joined(3) == joined(1));
 }
 
 #[test]
@@ -167,5 +213,55 @@ proptest! {
         let parts = plan.pieces.iter().map(|(index, _)| (*index, Bytes::from(vec![0; bytes]))).collect();
         let opened = open(&keys(), &record, &plan, parts);
         prop_assert!(opened.is_err() || plan.range.is_empty());
+    }
+
+    #[test]
+    fn wild_records_and_parts_make_bounded_plans_and_no_panic(
+        sizes in any::<(u32, u32, u32)>(), kinds in any::<(u8, u8, u8, u8, u32)>(), from: u32, to: u32,
+        parts in proptest::collection::vec((any::<u8>(), 0usize..300), 0..8)
+    ) {
+        let (plain_bytes, stored_bytes, shard_bytes) = sizes;
+        let (codec, k, m, compression, key_epoch) = kinds;
+        let record = StripeRecord {
+            content: ContentId([1; 32]), codec: codec % 4, k, m, plain_bytes, stored_bytes, shard_bytes,
+            compression: compression % 3, key_epoch: key_epoch % 3, shards: Vec::new(),
+        };
+        let plan = plan_read(&record, from..to);
+        prop_assert!(plan.column.len() <= shoal_ledger::CHUNK_BYTES as usize * 2);
+        let parts = parts.into_iter().map(|(index, bytes)| (index, Bytes::from(vec![0; bytes]))).collect();
+        prop_assert!(open(&keys(), &record, &plan, parts).is_err());
+    }
+
+    #[test]
+    fn a_record_with_one_wrong_number_gives_the_bytes_or_an_error(
+        field in 0u8..8, wrong: u32, k in 1u8..=4, from in 0u32..200_000, degraded: bool, text: bool
+    ) {
+        let plain = if text { vec![b'a'; 200_000] } else { noise(200_000) };
+        let (sealed, mut record) = sealed(&plain, k, 2, None);
+        match field {
+            0 => record.codec = wrong as u8 % 4,
+            1 => record.k = wrong as u8 % 8,
+            2 => record.m = wrong as u8,
+            3 => record.plain_bytes = wrong % 400_000,
+            4 => record.stored_bytes = wrong % 400_000,
+            5 => record.shard_bytes = wrong % 400_000,
+            6 => record.compression = wrong as u8 % 3,
+            _ => record.key_epoch = wrong % 3,
+        }
+        let plan = plan_read(&record, from..from + 1_000);
+        let cut = |index: u8, range: &Range<u32>| {
+            let shard = sealed.shards.get(usize::from(index)).cloned().unwrap_or_default();
+            let (from, to) = ((range.start as usize).min(shard.len()), (range.end as usize).min(shard.len()));
+            (index, shard.slice(from..to))
+        };
+        let parts: Vec<(u8, Bytes)> = if degraded {
+            (2..2 + record.k).map(|index| cut(index, &plan.column)).collect()
+        } else {
+            plan.pieces.iter().map(|(index, range)| cut(*index, range)).collect()
+        };
+        if let Ok(opened) = open(&keys(), &record, &plan, parts) {
+            let wanted = plan.range.start as usize..plan.range.end as usize;
+            prop_assert_eq!(Some(&opened[..]), plain.get(wanted));
+        }
     }
 }

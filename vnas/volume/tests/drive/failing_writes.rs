@@ -154,6 +154,16 @@ async fn of_two_agents_one_may_fall_silent() {
 }
 
 #[tokio::test]
+async fn paused_agents_are_read_from_and_not_waited_for() {
+    let pool = pool_of(2, ROOM_BYTES, |_| {});
+    write(&pool.drive, "before", &noise(1, CHUNK)).await.expect("written");
+    pool.peers.pause(pool.agent(1));
+    write(&pool.drive, "while", &noise(2, CHUNK)).await.expect("one agent keeps what it can");
+    pool.peers.set_mood(pool.agent(0), Mood::Down);
+    assert_same(&read(&pool.fresh(), "before").await.expect("read"), &noise(1, CHUNK));
+}
+
+#[tokio::test]
 async fn one_agent_with_room_of_six_is_a_full_pool() {
     let pool = pool();
     for number in 1..6 {
