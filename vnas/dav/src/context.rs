@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, Method, StatusCode};
 use shoal_ledger::{Guard, Node, NodeKind, NodePath, VolumeRecord};
 use shoal_volume::{Drive, DriveError};
 
@@ -52,9 +53,9 @@ impl Request {
         Refusal::of_drive(error, self.method.as_str(), &self.volumes)
     }
 
-    /// A header's value, where it is there and text.
+    /// A header's value, where it is there and text. Some clients do not encode what is not ASCII.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 
     /// What stands at the request's URL; nothing at the list of volumes.
@@ -89,16 +90,19 @@ impl Request {
             let path = text.split(['?', '#']).next().unwrap_or_default();
             return Ok(UrlPath::parse(path)?);
         }
-        let uri: Uri = text.parse().map_err(|_| Refusal::bad_request("a URL in a header is malformed"))?;
-        let known = uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https");
-        let (Some(host), true) = (uri.host(), known) else {
-            return Err(Refusal::bad_request("a URL in a header is malformed"));
-        };
-        let own = self.header(HOST.as_str()).and_then(|own| own.parse::<http::uri::Authority>().ok());
-        if !own.is_some_and(|own| own.host().eq_ignore_ascii_case(host)) {
+        let malformed = || Refusal::bad_request("a URL in a header is malformed");
+        let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(malformed());
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = |authority: &str| authority.parse().map(|authority: Authority| authority.host().to_ascii_lowercase());
+        let wanted = host(authority).map_err(|_| malformed())?;
+        if self.header(HOST.as_str()).and_then(|own| host(own).ok()) != Some(wanted) {
             return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the destination is on another server"));
         }
-        Ok(UrlPath::parse(uri.path())?)
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        Ok(UrlPath::parse(if path.is_empty() { "/" } else { path })?)
     }
 }
 

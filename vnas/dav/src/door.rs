@@ -20,13 +20,13 @@ use crate::put::next_frame;
 use crate::refusal::Refusal;
 use crate::{DoorConfig, DoorStats, get, library, lock_refresh, options, propfind, proppatch, put};
 
-/// Bytes of a refused body that are read and thrown away, so that a client still sending sees the answer instead of a
-/// broken connection.
-const DRAIN_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a refused body that are read and thrown away while the refusal is on its way: a client that goes on sending
+/// would find its connection broken before it sees the answer.
+const DRAIN_BYTES: usize = 256 * 1024 * 1024;
 /// The same for clients who have not said who they are.
-const STRANGERS_DRAIN_BYTES: usize = 64 * 1024;
+const STRANGERS_DRAIN_BYTES: usize = 1024 * 1024;
 /// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The WebDAV door over a drive. [`crate::serve`] lets clients in.
 pub struct Door {
@@ -86,7 +86,7 @@ impl Door {
         });
         // A client that waits to be told to go on sends nothing until then.
         if !(expects && body.size_hint().lower() == untouched) {
-            drain(&mut body, if known { DRAIN_BYTES } else { STRANGERS_DRAIN_BYTES }).await;
+            drain(body, if known { DRAIN_BYTES } else { STRANGERS_DRAIN_BYTES });
         }
         self.finish(&mut response, &id, &method);
         let latency = started.elapsed();
@@ -213,15 +213,20 @@ async fn read(request: &Request, body: &mut Incoming) -> Result<Bytes, Refusal> 
     Ok(whole.freeze())
 }
 
-async fn drain(body: &mut Incoming, limit_bytes: usize) {
-    let reading = async {
+/// Reads the rest of a body to no end. Returns at once; what reads on is bounded in bytes and time, and there is one of
+/// it for each connection at most.
+fn drain(mut body: Incoming, limit_bytes: usize) {
+    if body.is_end_stream() {
+        return;
+    }
+    let reading = async move {
         let mut read_bytes = 0;
-        while !body.is_end_stream() && read_bytes <= limit_bytes {
-            match next_frame(body, DRAIN_TIME).await {
+        while read_bytes <= limit_bytes {
+            match next_frame(&mut body, DRAIN_TIME).await {
                 Ok(Some(frame)) => read_bytes += frame.data_ref().map_or(0, Bytes::len),
                 _ => return,
             }
         }
     };
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+    tokio::spawn(tokio::time::timeout(DRAIN_TIME, reading));
 }

@@ -24,7 +24,7 @@ const HEAD_LIMIT_BYTES: usize = 48 * 1024;
 /// Headers of a request, at most.
 const HEADERS_LIMIT: usize = 100;
 /// Bytes read or written at a time, at most, and so of a connection's buffers.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 128 * 1024;
 /// How long to wait when no connection can be accepted, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
