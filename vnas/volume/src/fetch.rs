@@ -4,6 +4,9 @@
 //! fails or takes longer than it usually does, the same column of other shards is asked for, and any `k` of these
 //! give the bytes back. Whole copies (`k` = 1) are the same with one column.
 
+mod sources;
+mod waiting;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +16,6 @@ use dci_proto::{AgentId, ShardKey, StripeId, shard_hash};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use shoal_ledger::StripeRecord;
-use shoal_placement::read_order;
 use tokio::time::Instant;
 
 use crate::codec::CodecError;
@@ -22,28 +24,10 @@ use crate::shared::{Shared, work_on};
 use crate::stats::{BadShard, add};
 use crate::stripe::{ReadPlan, StripeError, open, plan_read};
 use crate::{DriveError, PeerError, Urgency};
+use sources::{Source, sources};
 
-/// Another source is asked when one takes longer than it usually does, but not before this: noise.
-const HEDGE_MIN: Duration = Duration::from_millis(20);
-/// And not later than this, however slow it usually is.
-const HEDGE_MAX: Duration = Duration::from_millis(500);
-/// When it is not known how long an agent usually takes.
-const HEDGE_UNKNOWN: Duration = Duration::from_millis(100);
-/// An agent that is known to be in trouble is waited for this long.
-const SUSPECT_PATIENCE: Duration = Duration::from_millis(600);
-/// Any other agent is waited for at least this long, and three times what it usually takes or, if that is not known,
-/// what another one has just taken. If none has answered, as long as the bytes take on a slow line.
-const PATIENCE_MIN: Duration = Duration::from_millis(800);
-/// But at most this long.
-const PATIENCE_MAX: Duration = Duration::from_secs(5);
-/// A line on which nobody should be given up too early.
-const SLOW_LINE_BYTES_PER_MS: u64 = 1000;
 /// Bytes a piece may fall short of its column to be fetched as a column: then it also serves should another piece fail.
 const PIECE_SLACK_BYTES: usize = 1024;
-/// Decoding takes less time than it takes to wait for data from an agent whose small answers take longer than this.
-const QUICK_US: u32 = 20_000;
-/// How often it is checked whether an agent that is late has been found silent by others.
-const LATE_TICK: Duration = Duration::from_millis(100);
 
 /// A stripe as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,28 +39,14 @@ pub(crate) struct Stripe {
 /// Plain bytes of a stripe. Should what comes not be what was written, once more with every shard checked against its
 /// hash, so that the false one is found and left out.
 pub(crate) async fn fetch(shared: &Shared, stripe: &Stripe, range: Range<u32>) -> Result<Bytes, DriveError> {
-    match Fetch::new(shared, stripe, range.clone(), false)?.run().await {
+    match Fetch::new(shared, stripe, range.clone(), false).run().await {
         Err(DriveError::Damaged(reason)) => {
             tracing::warn!(stripe = %stripe.id, reason, "a stripe does not open; checking each of its shards");
-            let whole = Fetch::new(shared, stripe, 0..stripe.record.plain_bytes, true)?.run().await?;
+            let whole = Fetch::new(shared, stripe, 0..stripe.record.plain_bytes, true).run().await?;
             Ok(whole.slice(range.start as usize..range.end as usize))
         }
         result => result,
     }
-}
-
-/// An agent that should have a shard.
-#[derive(Clone, Copy)]
-struct Source {
-    index: u8,
-    agent: AgentId,
-    suspect: bool,
-    /// No suspect, and quick enough that data from it is better than parity from somebody quicker.
-    well: bool,
-    asked_column: bool,
-    /// It takes longer than usual: others are asked first.
-    late: bool,
-    failed: bool,
 }
 
 /// A request that has not been answered yet.
@@ -114,9 +84,9 @@ struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    fn new(shared: &'a Shared, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Result<Self, DriveError> {
+    fn new(shared: &'a Shared, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Self {
         let plan = plan_read(&stripe.record, range);
-        Ok(Self {
+        Self {
             shared,
             stripe,
             plan,
@@ -130,7 +100,7 @@ impl<'a> Fetch<'a> {
             slowest: None,
             bad: 0,
             last_error: None,
-        })
+        }
     }
 
     async fn run(mut self) -> Result<Bytes, DriveError> {
@@ -269,71 +239,6 @@ impl<'a> Fetch<'a> {
         self.ask_columns();
     }
 
-    /// When the next request becomes late or is to be given up.
-    fn wake_at(&self) -> Instant {
-        let now = Instant::now();
-        let due = |asked: &Asked| {
-            if asked.late {
-                (now + LATE_TICK).min(asked.since + self.patience(asked))
-            } else {
-                asked.since + self.hedge_after(asked)
-            }
-        };
-        self.asked.iter().map(due).min().unwrap_or(now)
-    }
-
-    fn look_after_late(&mut self) {
-        let now = Instant::now();
-        let mut newly_late = 0;
-        for at in 0..self.asked.len() {
-            let asked = &self.asked[at];
-            if !asked.late && now >= asked.since + self.hedge_after(asked) {
-                let index = asked.index;
-                self.asked[at].late = true;
-                self.sources.iter_mut().filter(|source| source.index == index).for_each(|source| source.late = true);
-                newly_late += 1;
-            }
-        }
-        let given_up: Vec<usize> =
-            self.asked.iter().filter(|asked| now >= asked.since + self.patience(asked)).map(|asked| asked.id).collect();
-        if newly_late > 0 {
-            add(&self.shared.counters.hedges, newly_late);
-            self.ask_columns();
-        }
-        for id in given_up {
-            if let Some(at) = self.asked.iter().position(|asked| asked.id == id) {
-                let asked = self.asked.swap_remove(at);
-                let reason = "no answer in time".to_owned();
-                self.failed(&asked, PeerError::Unreachable { agent: asked.agent, reason });
-            }
-        }
-    }
-
-    fn p95(&self, asked: &Asked) -> Option<Duration> {
-        self.shared.latencies.p95(asked.agent, Request::Get, asked.range.len())
-    }
-
-    fn hedge_after(&self, asked: &Asked) -> Duration {
-        self.p95(asked).unwrap_or(HEDGE_UNKNOWN).clamp(HEDGE_MIN, HEDGE_MAX)
-    }
-
-    fn patience(&self, asked: &Asked) -> Duration {
-        let waited = asked.since.elapsed();
-        if asked.suspect || (waited >= SUSPECT_PATIENCE && self.is_suspect(asked.agent)) {
-            return SUSPECT_PATIENCE;
-        }
-        let usual = match (self.p95(asked), self.slowest) {
-            (Some(p95), _) => 3 * p95,
-            (None, Some(slowest)) => 3 * slowest,
-            (None, None) => PATIENCE_MIN + Duration::from_millis(asked.range.len() as u64 / SLOW_LINE_BYTES_PER_MS),
-        };
-        usual.clamp(PATIENCE_MIN, PATIENCE_MAX)
-    }
-
-    fn is_suspect(&self, agent: AgentId) -> bool {
-        self.shared.peers.candidates().iter().any(|candidate| candidate.agent == agent && candidate.suspect)
-    }
-
     /// The parts that give the bytes, if they are all here.
     fn complete(&mut self) -> Option<Vec<(u8, Bytes)>> {
         if !self.checked && self.pieces.len() == self.plan.pieces.len() {
@@ -392,20 +297,4 @@ fn open_failed(error: StripeError) -> DriveError {
         }
         _ => DriveError::Damaged(error.to_string()),
     }
-}
-
-/// The agents that should have a shard of the stripe, best first.
-fn sources(shared: &Shared, record: &StripeRecord) -> Vec<Source> {
-    let candidates = shared.peers.candidates();
-    let places: Vec<(u8, AgentId)> =
-        (0u8..).zip(&record.shards).filter_map(|(index, place)| Some((index, place.agent?))).collect();
-    let order = read_order(&places, &candidates, record.k);
-    let source = |(rank, index): (usize, u8)| {
-        let (_, agent) = *places.iter().find(|(of, _)| *of == index)?;
-        let candidate = candidates.iter().find(|candidate| candidate.agent == agent)?;
-        let quick = rank < usize::from(record.k) || candidate.latency_us <= QUICK_US;
-        let well = quick && !candidate.suspect;
-        Some(Source { index, agent, suspect: candidate.suspect, well, asked_column: false, late: false, failed: false })
-    };
-    order.into_iter().enumerate().filter_map(source).collect()
 }

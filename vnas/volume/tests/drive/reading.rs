@@ -37,7 +37,7 @@ async fn any_range_is_the_same_as_of_the_bytes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Whatever is read in whatever order, through one memory, is what was written.
     #[test]
