@@ -69,7 +69,8 @@ fn usage() -> (f64, f64) {
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).and_then(|line| line.split_whitespace().nth(1));
+    let resident =
+        status.lines().find(|line| line.starts_with("VmRSS:")).and_then(|line| line.split_whitespace().nth(1));
     let kib = resident.and_then(|value| value.parse::<f64>().ok()).unwrap_or(0.0);
     ((ticks(11) + ticks(12)) / 100.0, kib * 1024.0 / 1e6)
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::CommandId;
-use shoal_ledger::{
-    Command, KvError, KvRead, LedgerClient, Outcome, Rejection, Submission, SubmitError,
-};
+use shoal_ledger::{Command, KvError, KvRead, LedgerClient, Outcome, Rejection, Submission, SubmitError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 

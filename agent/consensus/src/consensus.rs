@@ -167,13 +167,15 @@ impl Consensus {
         let Some(upto) = applied.checked_sub(1) else { return Ok(()) };
         shared.raft.trigger().snapshot().await.map_err(stopped)?;
         let mut metrics = shared.raft.metrics();
-        let covered = metrics.wait_for(|now| now.running_state.is_err() || now.snapshot.is_some_and(|id| id.index >= upto));
-        let covered = covered.await.map(|now| now.running_state.clone());
-        covered.map_err(|_| ConsensusError::Stopped("the agent stops".to_owned()))?.map_err(stopped)?;
+        let covered = |now: &Metrics| now.running_state.is_err() || now.snapshot.is_some_and(|id| id.index >= upto);
+        if metrics.wait_for(covered).await.is_err() {
+            return Err(ConsensusError::Stopped("the agent stops".to_owned()));
+        }
         shared.raft.trigger().purge_log(upto).await.map_err(stopped)
     }
 
-    /// Stops taking part and makes the state durable. What is submitted later fails.
+    /// Stops taking part and makes the state durable. What is submitted later fails. The directory is free for another
+    /// start once all clones and views are dropped.
     pub async fn shutdown(&self) {
         let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let shared = Arc::clone(self.shared());

@@ -165,7 +165,8 @@ impl Shared {
         }
         let snapshot = Box::new(StateTransfer::Incoming(Box::new(current.incoming)));
         let snapshot = Snapshot { meta: piece.meta, snapshot };
-        let installed = self.raft.install_full_snapshot(piece.vote, snapshot).await.map_err(|error| error.to_string())?;
+        let installed =
+            self.raft.install_full_snapshot(piece.vote, snapshot).await.map_err(|error| error.to_string())?;
         Ok(Reply::StatePiece { vote: installed.vote, next_sequence })
     }
 }
@@ -195,10 +196,13 @@ fn check_append(from: AgentId, request: &AppendEntriesRequest<Raft>) -> Result<(
         return Err("entries from an agent that does not lead".to_owned());
     }
     let sound = |id: &LogId| id.leader_id <= request.vote.leader_id && id.index < u64::MAX;
-    let mut next = request.prev_log_id.map_or(Ok(0), |id| sound(&id).then_some(id.index + 1).ok_or("a wrong position"))?;
+    if !request.prev_log_id.is_none_or(|id| sound(&id)) {
+        return Err("a wrong position".to_owned());
+    }
+    let first = request.prev_log_id.map_or(0, |id| id.index + 1);
     let mut leader = request.prev_log_id.map(|id| id.leader_id);
-    for entry in &request.entries {
-        if entry.log_id.index != next || !sound(&entry.log_id) || Some(entry.log_id.leader_id) < leader {
+    for (index, entry) in (first..).zip(&request.entries) {
+        if entry.log_id.index != index || !sound(&entry.log_id) || Some(entry.log_id.leader_id) < leader {
             return Err("entries that do not follow each other".to_owned());
         }
         if let EntryPayload::Membership(membership) = &entry.payload
@@ -206,7 +210,6 @@ fn check_append(from: AgentId, request: &AppendEntriesRequest<Raft>) -> Result<(
         {
             return Err("a membership without voters".to_owned());
         }
-        next += 1;
         leader = Some(entry.log_id.leader_id);
     }
     if request.leader_commit.is_some_and(|id| !sound(&id)) {

@@ -105,7 +105,9 @@ impl Link {
             let (piece, back) = tokio::task::spawn_blocking(read).await.map_err(|error| NetworkError::new(&error))?;
             rows = back;
             let piece = piece.map_err(|error| {
-                StreamingError::StorageError(StorageIOError::read_snapshot(Some(snapshot.meta.signature()), &error).into())
+                StreamingError::StorageError(
+                    StorageIOError::read_snapshot(Some(snapshot.meta.signature()), &error).into(),
+                )
             })?;
             let total_rows = piece.is_none().then(|| rows.rows());
             let rows = Bytes::from(piece.unwrap_or_default());

@@ -167,8 +167,9 @@ mod tests {
 
     #[test]
     fn a_batch_put_together_from_encoded_commands_reads_back_as_one() {
-        let submissions: Vec<Submission> =
-            (0..200).map(|n| Submission { id: CommandId([n; 16]), command: Command::SetSurvive { survive: n } }).collect();
+        let submissions: Vec<Submission> = (0..200)
+            .map(|n| Submission { id: CommandId([n; 16]), command: Command::SetSurvive { survive: n } })
+            .collect();
         let pending = |submission: &Submission| Pending {
             submission: postcard::to_stdvec(submission).expect("encodes").into(),
             reply: oneshot::channel().0,

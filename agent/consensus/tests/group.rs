@@ -1,5 +1,7 @@
 //! What a group of members promises, whoever of them lives.
 
+#![allow(clippy::expect_used)]
+
 mod harness;
 
 use std::time::Duration;

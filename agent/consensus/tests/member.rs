@@ -1,5 +1,7 @@
 //! What one member promises: through restarts and crashes, and against wrong directories and hostile messages.
 
+#![allow(clippy::expect_used)]
+
 mod harness;
 
 use std::path::Path;
@@ -7,7 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use harness::{Net, Pool, agent, config, has_folder, make_folder, make_pool};
 use shoal_consensus::{Consensus, ConsensusError};
-use shoal_ledger::{LedgerClient, KvRead};
+use shoal_ledger::{KvRead, LedgerClient};
 use tempfile::TempDir;
 
 fn copy_directory(from: &Path, to: &Path) {

@@ -175,7 +175,11 @@ impl LogDisk {
     /// Path and first index of the last segment, if it is as wanted.
     fn last_segment(&self, wanted: impl Fn(&Segment) -> bool) -> Option<(PathBuf, u64)> {
         let index = self.lock();
-        index.segments.back().filter(|segment| wanted(segment)).map(|segment| (segment.path.clone(), segment.first_index))
+        index
+            .segments
+            .back()
+            .filter(|segment| wanted(segment))
+            .map(|segment| (segment.path.clone(), segment.first_index))
     }
 
     fn read(&self, index: u64) -> Result<Option<Entry>, ConsensusError> {
@@ -316,11 +320,7 @@ fn last_id(index: &LogIndex) -> Result<Option<LogId>, ConsensusError> {
 }
 
 /// The id of the last entry known to be committed.
-fn committed_id(
-    index: &LogIndex,
-    committed_next: u64,
-    purged: Option<LogId>,
-) -> Result<Option<LogId>, ConsensusError> {
+fn committed_id(index: &LogIndex, committed_next: u64, purged: Option<LogId>) -> Result<Option<LogId>, ConsensusError> {
     let next = committed_next.min(index.end_index());
     if next <= index.first_index() { Ok(purged) } else { entry_id(index, next - 1).map(Some) }
 }

@@ -92,10 +92,7 @@ impl LogStore {
             membership: Mutex::new(None),
             committed_next: AtomicU64::new(opened.committed.map_or(0, |id| id.index + 1)),
             committed_at_start: opened.committed,
-            at_start: (
-                disk.remembered.vote,
-                opened.index.lock().unwrap_or_else(PoisonError::into_inner).end_index(),
-            ),
+            at_start: (disk.remembered.vote, opened.index.lock().unwrap_or_else(PoisonError::into_inner).end_index()),
         });
         let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::Builder::new()

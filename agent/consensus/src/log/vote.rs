@@ -44,11 +44,7 @@ impl Remembered {
         }
         let remembered: Self = postcard::from_bytes(rest).map_err(undecodable)?;
         if remembered.agent != agent {
-            return Err(ConsensusError::OtherAgent {
-                directory: directory.to_owned(),
-                owner: remembered.agent,
-                agent,
-            });
+            return Err(ConsensusError::OtherAgent { directory: directory.to_owned(), owner: remembered.agent, agent });
         }
         Ok(remembered)
     }

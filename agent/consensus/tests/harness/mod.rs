@@ -1,6 +1,7 @@
 //! Several members in this process, joined by a network that can be cut.
 
-#![allow(dead_code)]
+// Each test file uses its part; a test that cannot get ready is to stop.
+#![allow(dead_code, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,14 +13,15 @@ use bytes::Bytes;
 use dci_proto::{AgentId, PoolId, VolumeId};
 use shoal_consensus::{Consensus, ConsensusConfig, ConsensusStatus, ConsensusTransport};
 use shoal_ledger::{
-    AgentRecord, AgentRoles, AgentState, Command, Guard, LedgerClient, NodePath, Outcome, Rejection, SubmitError, VolumePolicy, query,
+    AgentRecord, AgentRoles, AgentState, Command, Guard, LedgerClient, NodePath, Outcome, Rejection, SubmitError,
+    VolumePolicy, query,
 };
 use tempfile::TempDir;
 
 /// What any condition may take to come true on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn agent(number: u8) -> AgentId {
+pub(crate) fn agent(number: u8) -> AgentId {
     AgentId([number; 32])
 }
 
@@ -32,32 +34,32 @@ struct Wires {
 }
 
 #[derive(Clone, Default)]
-pub struct Net(Arc<Mutex<Wires>>);
+pub(crate) struct Net(Arc<Mutex<Wires>>);
 
 impl Net {
-    pub fn transport(&self, from: AgentId) -> Arc<dyn ConsensusTransport> {
+    pub(crate) fn transport(&self, from: AgentId) -> Arc<dyn ConsensusTransport> {
         Arc::new(Wire { net: self.clone(), from })
     }
 
-    pub fn plug(&self, who: AgentId, consensus: Consensus) {
+    pub(crate) fn plug(&self, who: AgentId, consensus: Consensus) {
         self.0.lock().expect("wires").members.insert(who, consensus);
     }
 
-    pub fn unplug(&self, who: AgentId) {
+    pub(crate) fn unplug(&self, who: AgentId) {
         self.0.lock().expect("wires").members.remove(&who);
     }
 
     /// Nothing goes from one to the other any more; the way back stays.
-    pub fn cut_one_way(&self, from: AgentId, to: AgentId) {
+    pub(crate) fn cut_one_way(&self, from: AgentId, to: AgentId) {
         self.0.lock().expect("wires").cut.insert((from, to));
     }
 
     /// Calls to it get no answer and no error, as if its process were stopped.
-    pub fn hang(&self, who: AgentId) {
+    pub(crate) fn hang(&self, who: AgentId) {
         self.0.lock().expect("wires").hung.insert(who);
     }
 
-    pub fn mend(&self) {
+    pub(crate) fn mend(&self) {
         let mut wires = self.0.lock().expect("wires");
         wires.cut.clear();
         wires.hung.clear();
@@ -107,7 +109,7 @@ impl ConsensusTransport for Wire {
     }
 }
 
-pub fn config(who: AgentId, directory: &Path) -> ConsensusConfig {
+pub(crate) fn config(who: AgentId, directory: &Path) -> ConsensusConfig {
     ConsensusConfig {
         cache_bytes: 4 * 1024 * 1024,
         heartbeat: Duration::from_millis(150),
@@ -117,15 +119,15 @@ pub fn config(who: AgentId, directory: &Path) -> ConsensusConfig {
 }
 
 /// A pool of members; number 1 began it.
-pub struct Pool {
-    pub net: Net,
-    pub directories: BTreeMap<u8, TempDir>,
-    pub members: BTreeMap<u8, Consensus>,
+pub(crate) struct Pool {
+    pub(crate) net: Net,
+    pub(crate) directories: BTreeMap<u8, TempDir>,
+    pub(crate) members: BTreeMap<u8, Consensus>,
 }
 
 impl Pool {
     /// Members 1 to `count`, all of them voters, with a pool and a volume in the ledger.
-    pub async fn of(count: u8) -> Self {
+    pub(crate) async fn of(count: u8) -> Self {
         let mut pool = Self { net: Net::default(), directories: BTreeMap::new(), members: BTreeMap::new() };
         pool.start(1).await;
         let first = &pool.members[&1];
@@ -140,7 +142,7 @@ impl Pool {
         pool
     }
 
-    pub async fn start(&mut self, number: u8) {
+    pub(crate) async fn start(&mut self, number: u8) {
         let directory = self.directories.entry(number).or_insert_with(|| TempDir::new().expect("a directory"));
         let config = config(agent(number), directory.path());
         let consensus = Consensus::start(config, self.net.transport(agent(number))).await.expect("the member starts");
@@ -149,14 +151,14 @@ impl Pool {
     }
 
     /// Cuts a member off and stops it.
-    pub async fn kill(&mut self, number: u8) {
+    pub(crate) async fn kill(&mut self, number: u8) {
         self.net.unplug(agent(number));
         let consensus = self.members.remove(&number).expect("it runs");
         consensus.shutdown().await;
     }
 
     /// Waits until all of these agree that one of them leads a quorum; answers its number.
-    pub async fn until_leader(&self, numbers: &[u8]) -> u8 {
+    pub(crate) async fn until_leader(&self, numbers: &[u8]) -> u8 {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let statuses: Vec<_> = numbers.iter().map(|number| self.members[number].status()).collect();
@@ -167,7 +169,10 @@ impl Pool {
             {
                 return *number;
             }
-            assert!(tokio::time::Instant::now() < deadline, "no leader of {numbers:?} within {PATIENCE:?}: {statuses:?}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no leader of {numbers:?} within {PATIENCE:?}: {statuses:?}"
+            );
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -175,7 +180,11 @@ impl Pool {
 }
 
 /// Waits until a member's status is as wanted.
-pub async fn until(consensus: &Consensus, what: &str, wanted: impl Fn(&ConsensusStatus) -> bool) -> ConsensusStatus {
+pub(crate) async fn until(
+    consensus: &Consensus,
+    what: &str,
+    wanted: impl Fn(&ConsensusStatus) -> bool,
+) -> ConsensusStatus {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let status = consensus.status();
@@ -187,7 +196,7 @@ pub async fn until(consensus: &Consensus, what: &str, wanted: impl Fn(&Consensus
     }
 }
 
-pub async fn make_pool(consensus: &Consensus) {
+pub(crate) async fn make_pool(consensus: &Consensus) {
     let first = AgentRecord {
         id: agent(1),
         name: "first".to_owned(),
@@ -207,17 +216,17 @@ pub async fn make_pool(consensus: &Consensus) {
     assert!(matches!(made, Outcome::Volume(record) if record.id == volume_id(consensus)));
 }
 
-pub fn volume_id(consensus: &Consensus) -> VolumeId {
+pub(crate) fn volume_id(consensus: &Consensus) -> VolumeId {
     let view = consensus.view().expect("a view");
     query::volume_by_name(&*view, "v").expect("the state reads").expect("the volume is there").id
 }
 
-pub fn path(consensus: &Consensus, name: &str) -> NodePath {
+pub(crate) fn path(consensus: &Consensus, name: &str) -> NodePath {
     NodePath::new(volume_id(consensus), vec![name.to_owned()]).expect("a path")
 }
 
 /// Makes a folder; true unless it was there.
-pub async fn make_folder(consensus: &Consensus, name: &str) -> Result<bool, SubmitError> {
+pub(crate) async fn make_folder(consensus: &Consensus, name: &str) -> Result<bool, SubmitError> {
     let command = Command::MakeFolder { path: path(consensus, name), guard: Guard::default(), modified_ms: None };
     match consensus.submit(command).await {
         Ok(_) => Ok(true),
@@ -226,7 +235,7 @@ pub async fn make_folder(consensus: &Consensus, name: &str) -> Result<bool, Subm
     }
 }
 
-pub fn has_folder(consensus: &Consensus, name: &str) -> bool {
+pub(crate) fn has_folder(consensus: &Consensus, name: &str) -> bool {
     let view = consensus.view().expect("a view");
     query::node(&*view, &path(consensus, name)).expect("the state reads").is_some()
 }
