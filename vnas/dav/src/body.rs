@@ -62,7 +62,9 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let next = match &mut self.source {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
-            Source::Stream { bytes, left_bytes } => bytes.as_mut().poll_next(context).map(|next| check(next, left_bytes)),
+            Source::Stream { bytes, left_bytes } => {
+                bytes.as_mut().poll_next(context).map(|next| check(next, left_bytes))
+            }
         };
         if let (Poll::Ready(Some(Ok(bytes))), Some(stats)) = (&next, &self.stats) {
             stats.sent(bytes.len());
@@ -89,7 +91,9 @@ fn check(next: Option<io::Result<Bytes>>, left_bytes: &mut Option<u64>) -> Optio
             }
             None => Some(Err(io::Error::other("more bytes came than were announced"))),
         },
-        None if *left > 0 => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer bytes came than were announced"))),
+        None if *left > 0 => {
+            Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "fewer bytes came than were announced")))
+        }
         other => other,
     }
 }

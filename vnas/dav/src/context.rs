@@ -43,9 +43,7 @@ impl Request {
         let Some((volume, names)) = url.names.split_first() else { return Ok(Place::Volumes) };
         let Some(volume) = volume_named(volumes, volume) else { return Ok(Place::Nowhere) };
         let path = NodePath::new(volume.id, names.to_vec());
-        path.map(Place::Node).map_err(|error| {
-            Refusal::of_drive(&DriveError::Rejected(error.into()), "", volumes)
-        })
+        path.map(Place::Node).map_err(|error| Refusal::of_drive(&DriveError::Rejected(error.into()), "", volumes))
     }
 
     /// What went wrong in the drive, as an answer.
@@ -96,7 +94,8 @@ impl Request {
             return Err(malformed());
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let host = |authority: &str| authority.parse().map(|authority: Authority| authority.host().to_ascii_lowercase());
+        let host =
+            |authority: &str| authority.parse().map(|authority: Authority| authority.host().to_ascii_lowercase());
         let wanted = host(authority).map_err(|_| malformed())?;
         if self.header(HOST.as_str()).and_then(|own| host(own).ok()) != Some(wanted) {
             return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the destination is on another server"));

@@ -44,7 +44,8 @@ impl Door {
     /// A door that lets in whom the authenticator lets in.
     #[must_use]
     pub fn new(drive: Drive, authenticator: Arc<dyn Authenticator>, config: DoorConfig) -> Self {
-        let realm: String = config.realm.chars().filter(|one| (' '..='~').contains(one) && !"\"\\".contains(*one)).collect();
+        let realm: String =
+            config.realm.chars().filter(|one| (' '..='~').contains(one) && !"\"\\".contains(*one)).collect();
         let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
         Self {
             drive,
@@ -99,9 +100,8 @@ impl Door {
         if parts.version == Version::HTTP_11 && parts.headers.get_all(HOST).iter().count() != 1 {
             return Err(Refusal::bad_request("there must be one Host header"));
         }
-        let unauthorized = || {
-            Refusal::new(StatusCode::UNAUTHORIZED, "who are you?").with(WWW_AUTHENTICATE, self.challenge.clone())
-        };
+        let unauthorized =
+            || Refusal::new(StatusCode::UNAUTHORIZED, "who are you?").with(WWW_AUTHENTICATE, self.challenge.clone());
         let credentials = credentials(&parts.headers).ok_or_else(unauthorized)?;
         let checked = self.authenticator.authenticate(&credentials.user, &credentials.password, remote.ip()).await;
         checked.map_err(|failure| match failure {

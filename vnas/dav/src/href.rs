@@ -118,8 +118,20 @@ mod tests {
     #[test]
     fn what_could_lead_out_or_mislead_is_refused() {
         for bad in [
-            "", "x", "/..", "/a/../b", "/%2e%2E/b", "/a/.", "/..%2f..%2fetc", "/a%00b", "/bad%zz", "/lone%", "/lone%2",
-            "/%ff%fe", "/%c0%af", "/%ed%a0%80",
+            "",
+            "x",
+            "/..",
+            "/a/../b",
+            "/%2e%2E/b",
+            "/a/.",
+            "/..%2f..%2fetc",
+            "/a%00b",
+            "/bad%zz",
+            "/lone%",
+            "/lone%2",
+            "/%ff%fe",
+            "/%c0%af",
+            "/%ed%a0%80",
         ] {
             assert_eq!(UrlPath::parse(bad), Err(BadHref::Malformed), "{bad}");
         }

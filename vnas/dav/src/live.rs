@@ -207,7 +207,8 @@ pub(crate) fn hangs_on_quota(user_agent: &str) -> bool {
     let Some((_, darwin)) = user_agent.split_once("WebDAVFS/").and_then(|(_, rest)| rest.split_once("Darwin/")) else {
         return false;
     };
-    let mut numbers = darwin.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut numbers =
+        darwin.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (24, 4)
 }
 

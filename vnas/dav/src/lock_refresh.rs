@@ -25,7 +25,8 @@ pub(crate) async fn refresh(request: &Request) -> Result<Response<Body>, Refusal
     };
     let timeout_s = timeout_s(request.header("timeout"), &request.config);
     let lock = request.drive.refresh_lock(&lock.token, path, &request.user, timeout_s).await.map_err(fail)?;
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>");
+    let mut xml =
+        String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>");
     write_lock(&mut xml, &lock, &request.volumes);
     xml.push_str("</D:lockdiscovery></D:prop>\n");
     let mut response = Response::new(Body::whole(xml));

@@ -36,7 +36,9 @@ impl Wanted {
     /// Whether a property that must be worked out may be asked for.
     pub(crate) fn includes(&self, wanted: &[Live]) -> bool {
         match self {
-            Self::All(asks) | Self::These(asks) => asks.iter().any(|ask| ask.live.is_some_and(|live| wanted.contains(&live))),
+            Self::All(asks) | Self::These(asks) => {
+                asks.iter().any(|ask| ask.live.is_some_and(|live| wanted.contains(&live)))
+            }
             Self::Names => true,
         }
     }
@@ -60,19 +62,15 @@ pub(crate) fn response(body: Body) -> Response<Body> {
 }
 
 /// Appends the response of one resource.
-pub(crate) fn write_resource(
-    out: &mut String,
-    href: &str,
-    wanted: &Wanted,
-    subject: &Subject<'_>,
-    dead: &[Property],
-) {
+pub(crate) fn write_resource(out: &mut String, href: &str, wanted: &Wanted, subject: &Subject<'_>, dead: &[Property]) {
     open_response(out, href);
     out.push_str("<D:propstat><D:prop>");
     let mut missing = Vec::new();
     match wanted {
         Wanted::Names => write_names(out, subject, dead),
-        Wanted::These(asks) => asks.iter().filter(|ask| !write_asked(out, ask, subject, dead)).for_each(|ask| missing.push(ask)),
+        Wanted::These(asks) => {
+            asks.iter().filter(|ask| !write_asked(out, ask, subject, dead)).for_each(|ask| missing.push(ask))
+        }
         Wanted::All(besides) => {
             for live in Live::of_allprop() {
                 if *live != Live::DisplayName || dead_display_name(dead).is_none() {
@@ -149,7 +147,9 @@ fn write_names(out: &mut String, subject: &Subject<'_>, dead: &[Property]) {
             write_empty(out, &PropertyName { namespace, name });
         }
     }
-    dead.iter().filter(|property| Live::named(&property.name).is_none()).for_each(|property| write_empty(out, &property.name));
+    dead.iter()
+        .filter(|property| Live::named(&property.name).is_none())
+        .for_each(|property| write_empty(out, &property.name));
 }
 
 fn dead_display_name(dead: &[Property]) -> Option<&Property> {

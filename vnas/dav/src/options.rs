@@ -1,6 +1,6 @@
 //! OPTIONS, and what the door can do.
 
-use http::header::{ALLOW, ACCEPT_RANGES};
+use http::header::{ACCEPT_RANGES, ALLOW};
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::body::Body;

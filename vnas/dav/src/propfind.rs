@@ -279,7 +279,14 @@ impl Listing {
         Ok(self.pending.is_empty())
     }
 
-    fn write(&mut self, out: &mut String, href: &str, name: &str, node: &Node, locks: &[&Lock]) -> Result<(), DriveError> {
+    fn write(
+        &mut self,
+        out: &mut String,
+        href: &str,
+        name: &str,
+        node: &Node,
+        locks: &[&Lock],
+    ) -> Result<(), DriveError> {
         self.listed += 1;
         let dead = if node.has_properties { self.request.drive.properties(node)? } else { Vec::new() };
         // RFC 4331 has quotas on folders; Windows asks for them of whatever it shows.

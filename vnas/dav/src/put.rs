@@ -80,7 +80,8 @@ fn expected_sha1(header: &str) -> Result<Option<[u8; 20]>, Refusal> {
         return Ok(None);
     }
     let malformed = || Refusal::bad_request("OC-Checksum is malformed");
-    let digits: Vec<u32> = digits.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>().ok_or_else(malformed)?;
+    let digits: Vec<u32> =
+        digits.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>().ok_or_else(malformed)?;
     if digits.len() != 40 {
         return Err(malformed());
     }
@@ -123,7 +124,9 @@ mod tests {
         let sha1 = expected_sha1(&format!("SHA1:{digits}")).expect("a checksum").expect("of SHA-1");
         assert_eq!(sha1[..4], [0, 255, 0, 255]);
         assert!(matches!(expected_sha1("MD5:00"), Ok(None)));
-        for bad in ["", "SHA1", "SHA1:", "SHA1:00", &format!("SHA1:{}", "zz".repeat(20)), &format!("SHA1:{}", "é".repeat(20))] {
+        for bad in
+            ["", "SHA1", "SHA1:", "SHA1:00", &format!("SHA1:{}", "zz".repeat(20)), &format!("SHA1:{}", "é".repeat(20))]
+        {
             assert!(expected_sha1(bad).is_err(), "{bad}");
         }
     }

@@ -125,7 +125,8 @@ impl Refusal {
         let (media_type, body) = match &self.condition {
             None => ("text/plain; charset=utf-8", format!("{}\n", self.reason)),
             Some((element, hrefs)) => {
-                let mut xml = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\"><D:{element}>");
+                let mut xml =
+                    format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\"><D:{element}>");
                 for href in hrefs {
                     xml.push_str("<D:href>");
                     escape(&mut xml, href);

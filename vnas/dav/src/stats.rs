@@ -7,13 +7,26 @@ use http::{Method, StatusCode};
 
 /// The methods counted apart; the last stands for all others.
 pub const METHODS: [&str; 15] = [
-    "GET", "HEAD", "PUT", "PROPFIND", "OPTIONS", "LOCK", "UNLOCK", "PROPPATCH", "MKCOL", "DELETE", "COPY", "MOVE", "POST",
-    "PATCH", "other",
+    "GET",
+    "HEAD",
+    "PUT",
+    "PROPFIND",
+    "OPTIONS",
+    "LOCK",
+    "UNLOCK",
+    "PROPPATCH",
+    "MKCOL",
+    "DELETE",
+    "COPY",
+    "MOVE",
+    "POST",
+    "PATCH",
+    "other",
 ];
 /// The statuses counted apart; 0 stands for all others.
 pub const STATUSES: [u16; 26] = [
-    200, 201, 204, 206, 207, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 416, 423, 429, 500, 501, 502, 503,
-    507, 0,
+    200, 201, 204, 206, 207, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 414, 415, 416, 423, 429, 500, 501, 502,
+    503, 507, 0,
 ];
 /// Upper ends of the latency buckets, in ms; one more bucket counts what took longer.
 pub const LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30_000];
@@ -49,7 +62,8 @@ impl DoorStats {
     #[must_use]
     pub fn requests(&self) -> Vec<(&'static str, u16, u64)> {
         let of_method = |(row, method): (&[AtomicU64; STATUSES.len()], &'static str)| {
-            let counts = row.iter().zip(STATUSES).map(|(count, status)| (method, status, count.load(Ordering::Relaxed)));
+            let counts =
+                row.iter().zip(STATUSES).map(|(count, status)| (method, status, count.load(Ordering::Relaxed)));
             counts.filter(|(_, _, count)| *count > 0).collect::<Vec<_>>()
         };
         self.requests.iter().zip(METHODS).flat_map(of_method).collect()

@@ -255,7 +255,11 @@ impl Tree {
 fn check_name(name: &str) -> Result<(), BadXml> {
     let starts = |first: char| first.is_alphabetic() || first == '_' || (!first.is_ascii() && !first.is_whitespace());
     let goes_on = |other: char| {
-        starts(other) || other.is_ascii_digit() || other == '-' || other == '.' || (!other.is_ascii() && !other.is_whitespace())
+        starts(other)
+            || other.is_ascii_digit()
+            || other == '-'
+            || other == '.'
+            || (!other.is_ascii() && !other.is_whitespace())
     };
     let mut characters = name.chars();
     if characters.next().is_some_and(starts) && characters.all(goes_on) {
@@ -296,9 +300,27 @@ mod tests {
         let deep = format!("{}{}", "<a>".repeat(65), "</a>".repeat(65));
         let wide = format!("<a>{}</a>", "<b/>".repeat(4096));
         for bad in [
-            "", "garbage<<<", "<a>", "</a>", "<a></b>", "<a/><b/>", "<a/>text", "<x:a/>", "<a x:y='1'/>", "<a b='<'/>",
-            "<a b='1' b='2'/>", "<!DOCTYPE a><a/>", "<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", "<a>&e;</a>",
-            "<a b='&e;'/>", "<a>&#1;</a>", "<a>\u{1}</a>", "<a xmlns:x=''/>", "<a><!-- -- --></a>", &deep, &wide,
+            "",
+            "garbage<<<",
+            "<a>",
+            "</a>",
+            "<a></b>",
+            "<a/><b/>",
+            "<a/>text",
+            "<x:a/>",
+            "<a x:y='1'/>",
+            "<a b='<'/>",
+            "<a b='1' b='2'/>",
+            "<!DOCTYPE a><a/>",
+            "<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>",
+            "<a>&e;</a>",
+            "<a b='&e;'/>",
+            "<a>&#1;</a>",
+            "<a>\u{1}</a>",
+            "<a xmlns:x=''/>",
+            "<a><!-- -- --></a>",
+            &deep,
+            &wide,
         ] {
             assert!(parse(bad.as_bytes()).is_err(), "{}", &bad[..bad.len().min(60)]);
         }

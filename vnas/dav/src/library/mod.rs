@@ -112,7 +112,8 @@ fn inner_request(
     match job {
         Job::Transfer { to, overwrite, deep, .. } => {
             let depth = if *deep { "infinity" } else { "0" };
-            inner = inner.header("destination", to.encode(false)).header("overwrite", if *overwrite { "T" } else { "F" });
+            inner =
+                inner.header("destination", to.encode(false)).header("overwrite", if *overwrite { "T" } else { "F" });
             inner = inner.header("depth", depth);
         }
         Job::Lock { .. } => {

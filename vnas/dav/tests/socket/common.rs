@@ -105,7 +105,8 @@ impl Answer {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut answer = Self { status: status.expect("a status"), headers, body: raw[end + 4..].to_vec(), whole: true };
+        let mut answer =
+            Self { status: status.expect("a status"), headers, body: raw[end + 4..].to_vec(), whole: true };
         if answer.header("transfer-encoding") == Some("chunked") {
             (answer.body, answer.whole) = unchunk(&answer.body);
         } else if let Some(length) = answer.header("content-length") {

@@ -13,7 +13,11 @@ async fn strangers_get_nothing() {
         for method in ["GET", "PUT", "PROPFIND", "OPTIONS", "FROB"] {
             let refused = site.send(method, "/pool/", &[("Authorization", authorization)], b"").await;
             let challenge = refused.header("www-authenticate");
-            assert_eq!((refused.status, challenge), (401, Some("Basic realm=\"Shoal\", charset=\"UTF-8\"")), "{method}");
+            assert_eq!(
+                (refused.status, challenge),
+                (401, Some("Basic realm=\"Shoal\", charset=\"UTF-8\"")),
+                "{method}"
+            );
         }
     }
     assert_eq!(site.get("/pool/").await.status, 200);
@@ -71,7 +75,8 @@ async fn heads_that_are_too_large_or_ambiguous_are_refused() {
     let (_pool, site) = site().await;
     let long = site.head("GET", "/pool/", &[("X-Big", &"a".repeat(64 * 1024))], None);
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: 1\r\n".repeat(200));
-    let no_host = "GET /pool/ HTTP/1.1\r\nAuthorization: Basic dXNlcjpzZWNyZXQ=\r\nConnection: close\r\n\r\n".to_owned();
+    let no_host =
+        "GET /pool/ HTTP/1.1\r\nAuthorization: Basic dXNlcjpzZWNyZXQ=\r\nConnection: close\r\n\r\n".to_owned();
     let lengths = site.head("PUT", "/pool/f", &[("Content-Length", "6")], Some(5)) + "hello!";
     for (head, status) in [(long, 431), (many, 431), (no_host, 400), (lengths, 400)] {
         assert_eq!(answer(&site.raw(head.as_bytes()).await).status, status, "{}", &head[..60.min(head.len())]);
@@ -119,7 +124,10 @@ async fn shutting_down_lets_an_upload_end() {
     site.shutdown.cancel();
     stream.write_all(b"hello").await.expect("sending");
     assert_eq!(answer(&read_all(&mut stream).await).status, 201);
-    tokio::time::timeout(crate::common::DEADLINE, site.serving).await.expect("the door closes").expect("without a panic");
+    tokio::time::timeout(crate::common::DEADLINE, site.serving)
+        .await
+        .expect("the door closes")
+        .expect("without a panic");
 }
 
 #[tokio::test]
@@ -127,7 +135,8 @@ async fn the_door_speaks_tls_where_it_has_a_certificate() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let server =
+        rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let server = server.expect("versions").with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
     let pool = Pool::new(1 << 20);
     let site = pool.door(DoorConfig::default(), Some(Arc::new(server.expect("a key")))).await;

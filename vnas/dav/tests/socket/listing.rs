@@ -61,7 +61,9 @@ async fn options_say_everything_the_door_can_do() {
         let answer = site.send("OPTIONS", path, &[], b"").await;
         assert_eq!(answer.status, 200, "{path}");
         let allowed: Vec<&str> = answer.header("allow").expect("Allow").split(", ").collect();
-        for method in ["OPTIONS", "GET", "HEAD", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK"] {
+        for method in
+            ["OPTIONS", "GET", "HEAD", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK"]
+        {
             assert!(allowed.contains(&method), "{method} at {path}");
         }
         assert_eq!((answer.header("dav"), answer.header("ms-author-via")), (Some("1, 2, 3"), Some("DAV")));
@@ -110,7 +112,10 @@ async fn dead_properties_are_kept_as_sent_and_go_along() {
     assert_eq!(site.send("MOVE", "/pool/f", &[("Destination", "/pool/h")], b"").await.status, 201);
     for path in ["/pool/g", "/pool/h"] {
         let listed = site.send("PROPFIND", path, &[("Depth", "0")], b"").await.text();
-        assert!(listed.contains("<q:p xml:lang=\"de\" xmlns:q=\"urn:q\"") && listed.contains(" a='1'>x <q:b/>&amp;</q:p>"), "{listed}");
+        assert!(
+            listed.contains("<q:p xml:lang=\"de\" xmlns:q=\"urn:q\"") && listed.contains(" a='1'>x <q:b/>&amp;</q:p>"),
+            "{listed}"
+        );
     }
 }
 
@@ -140,7 +145,9 @@ async fn windows_sets_times_and_attributes() {
     assert_eq!(site.get("/pool/f").await.header("last-modified"), Some("Sat, 21 Nov 2020 07:00:00 GMT"));
     let props = "<D:creationdate/><Z:Win32CreationTime/><Z:Win32LastModifiedTime/><Z:Win32FileAttributes/>";
     let listed = site.properties("/pool/f", "0", props).await.text();
-    for wanted in ["2020-11-21T06:00:00Z", "Sat, 21 Nov 2020 06:00:00 GMT", "07:00:00 GMT", ">00000020</Z:Win32FileAttributes>"] {
+    for wanted in
+        ["2020-11-21T06:00:00Z", "Sat, 21 Nov 2020 06:00:00 GMT", "07:00:00 GMT", ">00000020</Z:Win32FileAttributes>"]
+    {
         assert!(listed.contains(wanted), "{wanted} in {listed}");
     }
 }

@@ -70,7 +70,7 @@ async fn tagged_lists_and_etags_are_evaluated_for_their_resource() {
         (format!("<http://{host}/pool/d/> (<{token}>)"), 201),
         (format!("</pool/d> (<{token}>)"), 204),
         (format!("</pool/f> ([{etag}]) (<{token}>)"), 204),
-        (format!("</pool/f> ([\"other\"])"), 412),
+        ("</pool/f> ([\"other\"])".to_owned(), 412),
         (format!("<http://elsewhere/pool/d> (<{token}>)"), 412),
         (format!("(<{token}> [\"other\"]) (Not <DAV:no-lock> <{token}>)"), 204),
         ("(<DAV:no-lock>)".to_owned(), 412),
