@@ -1,12 +1,13 @@
 //! A running agent as its doors see it: what the API, the CLI's page and the metrics are built on.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::AgentId;
 use shoal_consensus::Consensus;
+use shoal_dav::DoorStats;
 use shoal_ledger::{
     AgentRecord, AgentRoles, AgentState, Command, JoinRequest, LedgerClient, Outcome, PoolRecord, query,
 };
@@ -20,7 +21,6 @@ use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
 use crate::health::Health;
-use crate::secrets;
 use crate::status::{QuorumView, StatusReport};
 use crate::status_board::StatusBoard;
 use crate::ticket::Ticket;
@@ -41,6 +41,8 @@ pub struct AgentContext {
     pub roles: AgentRoles,
     /// Where the drive is served; `None` without the mount role.
     pub dav_address: Option<SocketAddr>,
+    /// What the drive's door has counted.
+    pub dav_stats: Option<Arc<DoorStats>>,
     /// Where other agents reach its control network.
     pub control_addresses: Vec<SocketAddr>,
     /// Where other agents reach its data channel.
@@ -51,7 +53,7 @@ pub struct AgentContext {
     pub consensus: Option<Consensus>,
     /// The drive; `None` without the mount role.
     pub drive: Option<Drive>,
-    /// This agent's own shards.
+    /// This agent's own shards; without the store role an empty store that takes nothing.
     pub store: Arc<dyn ShardStore>,
     /// Who answers.
     pub health: Arc<Health>,
@@ -77,12 +79,6 @@ impl AgentContext {
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.config.data
-    }
-
-    /// The file with the token that signs the CLI of this machine in.
-    #[must_use]
-    pub fn credentials_path(&self) -> PathBuf {
-        secrets::credentials_path(&self.config.data)
     }
 
     /// The pool.
@@ -201,7 +197,7 @@ impl AgentContext {
         self.discovery.seen()
     }
 
-    /// Asks the agent to stop; [`crate::run::Agent::stopped`] tells when it has.
+    /// Asks the agent to stop; what runs it then ends it cleanly.
     pub fn shutdown(&self) {
         self.shutdown.cancel();
     }

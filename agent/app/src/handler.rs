@@ -3,7 +3,7 @@
 //! The network has proved who asks and that they are a member. Still nothing is taken on trust that can be checked: a
 //! shard's bytes must have the announced hash, and nothing is dropped without proof.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,25 +31,32 @@ pub(crate) struct Parts {
     pub(crate) copies: Option<Arc<CopyShelf>>,
 }
 
-/// Answers other agents. Until it has its parts it says that it is not ready.
+/// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
 #[derive(Clone, Default)]
 pub(crate) struct AgentHandler {
-    parts: Arc<OnceLock<Parts>>,
+    parts: Arc<RwLock<Option<Arc<Parts>>>>,
 }
 
 impl AgentHandler {
-    /// Gives it what it answers with; once.
+    /// Gives it what it answers with.
     pub(crate) fn set(&self, parts: Parts) {
-        if self.parts.set(parts).is_err() {
-            tracing::error!("an agent was put together twice");
-        }
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(parts));
+    }
+
+    /// Takes that away again: the parts know the network, which knows this handler.
+    pub(crate) fn clear(&self) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn parts(&self) -> Option<Arc<Parts>> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
 impl Handler for AgentHandler {
     async fn handle(&self, from: AgentId, lane: Lane, request: Request) -> Response {
-        let Some(parts) = self.parts.get() else { return wire::refusal(Status::NotReady, "this agent is starting") };
+        let Some(parts) = self.parts() else { return wire::refusal(Status::NotReady, "this agent is starting or ending") };
         let Some(method) = Method::of(request.method) else {
             return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
         };

@@ -55,7 +55,7 @@ impl Janitor {
         let (due, members) = self.due()?;
         let mut gone = 0;
         for batch in due.chunks(BATCH) {
-            let drops = stream::iter(batch).map(|garbage| self.drop_stripe(garbage, &members));
+            let drops = stream::iter(batch.to_vec()).map(|garbage| self.drop_stripe(garbage, &members));
             let dropped: Vec<Option<StripeId>> = drops.buffered(DROPS_AT_ONCE).collect().await;
             let stripes: Vec<StripeId> = dropped.into_iter().flatten().collect();
             if stripes.is_empty() {
@@ -84,7 +84,7 @@ impl Janitor {
 
     /// Has all holders drop their shards; the stripe's id if they all did. What an agent holds that was struck off is no
     /// concern of the pool any more.
-    async fn drop_stripe(&self, garbage: &GarbageStripe, members: &BTreeSet<AgentId>) -> Option<StripeId> {
+    async fn drop_stripe(&self, garbage: GarbageStripe, members: &BTreeSet<AgentId>) -> Option<StripeId> {
         let stripe = garbage.stripe;
         for (index, place) in garbage.record.shards.iter().enumerate() {
             let (Some(agent), Ok(index)) = (place.agent, u8::try_from(index)) else { continue };

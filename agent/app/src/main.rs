@@ -1,1 +1,5 @@
-fn main() {}
+//! The `shoal` program.
+
+fn main() -> std::process::ExitCode {
+    shoal::cli::main()
+}

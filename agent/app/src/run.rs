@@ -14,29 +14,38 @@ use crate::api::{self, Api};
 use crate::config::AgentConfig;
 use crate::context::AgentContext;
 use crate::data_directory::DataDirectory;
+use crate::handler::AgentHandler;
+use crate::join::Doorkeeper;
 use crate::secret_file;
 use crate::start::{Entry, start};
 
 /// How long tasks may take to end before they are cut off.
 const END_DEADLINE: Duration = Duration::from_secs(12);
 
-/// A running agent. Dropping it ends it at once, as a crash would; [`Agent::stop`] ends it cleanly.
+/// A running agent. Dropping it ends it without a goodbye; [`Agent::stop`] ends it cleanly and waits for that.
 pub struct Agent {
     context: Arc<AgentContext>,
-    net: Arc<Net>,
+    ways_in: WaysIn,
     tasks: JoinSet<()>,
     // Last: the directory is free for another agent only when everything else is gone.
     _directory: Arc<DataDirectory>,
 }
 
+/// Where other agents come in.
+pub(crate) struct WaysIn {
+    pub(crate) net: Arc<Net>,
+    pub(crate) handler: AgentHandler,
+    pub(crate) doorkeeper: Doorkeeper,
+}
+
 impl Agent {
     pub(crate) fn new(
         context: Arc<AgentContext>,
-        net: Arc<Net>,
+        ways_in: WaysIn,
         directory: Arc<DataDirectory>,
         tasks: JoinSet<()>,
     ) -> Self {
-        Self { context, net, tasks, _directory: directory }
+        Self { context, ways_in, tasks, _directory: directory }
     }
 
     /// The agent as its doors see it.
@@ -61,18 +70,32 @@ impl Agent {
         Ok(())
     }
 
-    /// Ends it cleanly: doors first, then what runs, then the ledger.
+    /// Ends it cleanly: what runs first, in its own time, then the ways in, then the ledger.
     pub async fn stop(mut self) {
         self.context.shutdown.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(END_DEADLINE, ended).await.is_err() {
             tracing::warn!("some work did not end in time and was cut off");
         }
+        self.cut_off().await;
+    }
+
+    /// Ends it without a goodbye, as losing the PC would, and waits until its ports and directory are free.
+    pub async fn cut_off(&mut self) {
+        self.context.shutdown.cancel();
         self.tasks.shutdown().await;
+        self.ways_in.net.shutdown().await;
+        self.ways_in.close();
         if let Some(consensus) = &self.context.consensus {
             consensus.shutdown().await;
         }
-        self.net.shutdown().await;
+    }
+}
+
+impl WaysIn {
+    fn close(&self) {
+        self.handler.clear();
+        self.doorkeeper.clear();
     }
 }
 
@@ -80,6 +103,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.context.shutdown.cancel();
         self.tasks.abort_all();
+        self.ways_in.close();
     }
 }
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use dci_proto::{AgentId, PoolId};
 use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError};
+use shoal_dav::{Door, DoorConfig};
 use shoal_ledger::{
     AgentRecord, AgentState, Command, LedgerClient, UserRecord, UserRole, VolumePolicy, query,
 };
-use shoal_net::{Net, NetConfig, Network};
-use shoal_store::ShardStore;
+use shoal_net::{Net, NetConfig, NetStartError, Network};
+use shoal_store::{MemoryStore, ShardStore};
 use shoal_volume::{Drive, DriveConfig, ShardPeers};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -37,7 +38,7 @@ use crate::membership::MembershipKeeper;
 use crate::no_ledger::NoLedger;
 use crate::peers::Peers;
 use crate::renew::Renewal;
-use crate::run::Agent;
+use crate::run::{Agent, WaysIn};
 use crate::status_board::StatusBoard;
 use crate::stores;
 use crate::ticket::{Ticket, now_ms};
@@ -195,18 +196,19 @@ impl Listening {
     async fn start(config: &AgentConfig, seed: &Secret) -> Result<Self, AgentError> {
         let (handler, doorkeeper) = (AgentHandler::default(), Doorkeeper::default());
         let net_config = NetConfig {
-            key_seed: **seed,
+            key_seed: seed.clone(),
             control_listen: config.listen,
             data_listen: config.data_listen(),
         };
         let net = Net::start(net_config, Arc::new(handler.clone()), Arc::new(doorkeeper.clone())).await;
-        let net = net.map_err(|error| AgentError::Listen {
-            address: format!("{} and {}", config.listen, config.data_listen()),
-            purpose: "other agents",
-            reason: error.to_string(),
+        let net = net.map_err(|error| match error {
+            NetStartError::Listen { address, reason, .. } => {
+                AgentError::Listen { address: address.to_string(), purpose: "other agents", reason }
+            }
+            other => AgentError::Internal(other.to_string()),
         })?;
-        let control = advertised(config, net.control_address());
-        let data = advertised(config, net.data_address());
+        let control = advertised(config, net.control_addresses());
+        let data = advertised(config, net.data_addresses());
         Ok(Self { net: Arc::new(net), handler, doorkeeper, control, data })
     }
 }
@@ -386,15 +388,16 @@ impl Assembly {
         };
         let credentials = Arc::new(Credentials::new(ledger.clone())?);
         let tls = DoorTls::new(&self.config.data, self.config.tls.clone(), certificate_names(&self.config));
-        let dav_address = match (&drive, self.doors.dav) {
+        let (dav_address, dav_stats) = match (&drive, self.doors.dav) {
             (Some(drive), Some(listener)) => {
                 let tls = tls.for_address(self.doors.dav_address)?;
                 let authenticator = Arc::new(DoorAuthenticator(credentials.clone()));
-                let door = shoal_dav::Door::new(drive.clone(), authenticator, shoal_dav::DoorConfig::default());
-                tasks.spawn(shoal_dav::serve(listener, Arc::new(door), tls, shutdown.clone()));
-                Some(self.doors.dav_address)
+                let door = Arc::new(Door::new(drive.clone(), authenticator, DoorConfig::default()));
+                let stats = door.stats().clone();
+                tasks.spawn(shoal_dav::serve(listener, tls, door, shutdown.clone()));
+                (Some(self.doors.dav_address), Some(stats))
             }
-            _ => None,
+            _ => (None, None),
         };
         let discovery = Discovery::start(&self.config, &self.own, &self.membership, &mut tasks, &shutdown);
         let context = Arc::new(AgentContext {
@@ -402,12 +405,13 @@ impl Assembly {
             config: self.config,
             roles,
             dav_address,
+            dav_stats,
             control_addresses: self.listening.control,
             data_addresses: self.listening.data,
             ledger,
             consensus,
             drive,
-            store: self.store,
+            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(0))),
             health,
             network,
             credentials,
@@ -416,7 +420,9 @@ impl Assembly {
             discovery,
             shutdown,
         });
-        let mut agent = Agent::new(context, self.listening.net, self.directory, tasks);
+        let ways_in =
+            WaysIn { net: self.listening.net, handler: self.listening.handler, doorkeeper: self.listening.doorkeeper };
+        let mut agent = Agent::new(context, ways_in, self.directory, tasks);
         agent.serve_api(self.doors.api)?;
         Ok(Started { agent, first })
     }

@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Folder, invite, kill, noise, read, remove, same_place, wait_for, write};
+use harness::{Folder, cut_off, invite, noise, read, remove, same_place, wait_for, write};
 use shoal::AgentError;
 use shoal::start::{Entry, start};
 use shoal::ticket::Ticket;
@@ -56,7 +56,7 @@ async fn an_agent_that_dies_is_missed_and_the_others_go_on() {
     let mut agents = folder.pool(3).await;
     let before = noise(4, MEBIBYTE);
     write(agents[0].context(), "before", &before).await.expect("written");
-    let dead = kill(agents.pop().expect("a third agent"));
+    let dead = cut_off(agents.pop().expect("a third agent")).await;
     let after = noise(5, MEBIBYTE);
     write(agents[0].context(), "after", &after).await.expect("written without the third");
     for agent in &agents {
@@ -71,7 +71,7 @@ async fn an_agent_that_dies_is_missed_and_the_others_go_on() {
     let status = context.status().await.expect("a status");
     assert!(status.verdict.starts_with("Degraded:") && status.quorum, "{status:?}");
 
-    let back = start(same_place(&dead), Entry::Usual).await.expect("comes back");
+    let back = start(dead, Entry::Usual).await.expect("comes back");
     assert_eq!(read(back.agent.context(), "after").await.expect("read"), after);
     wait_for("the agent to be heard again", async || {
         context.status().await.is_ok_and(|status| status.nodes.iter().all(|node| node.state.answers()))

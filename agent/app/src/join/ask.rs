@@ -34,7 +34,7 @@ pub(crate) struct Joined {
 
 impl From<Welcome> for Joined {
     fn from(welcome: Welcome) -> Self {
-        let known = |member: crate::wire::Member| KnownMember {
+        let known = |member: wire::Member| KnownMember {
             id: member.id,
             control: member.control,
             data: member.data,

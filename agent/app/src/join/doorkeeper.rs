@@ -1,8 +1,8 @@
 //! The member's side: who knocks, and what they are told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -22,17 +22,22 @@ const BAD_KNOCKS: u32 = 10;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 /// Addresses whose bad knocks are counted, at most.
 const ADDRESSES_COUNTED: usize = 4096;
+/// Agents remembered as waiting for approval, at most; forgotten ones ask anew and wait again.
+const WAITING_REMEMBERED: usize = 1024;
 
 /// Lets newcomers in, or not.
 #[derive(Clone, Default)]
 pub(crate) struct Doorkeeper {
-    parts: Arc<OnceLock<Parts>>,
+    parts: Arc<RwLock<Option<Arc<Parts>>>>,
     bad_knocks: Arc<Mutex<HashMap<IpAddr, BadKnocks>>>,
 }
 
 struct Parts {
     ledger: Arc<dyn LedgerClient>,
     pool_key: Option<Secret>,
+    /// Who asked for approval here and was told to wait: gone from the ledger without being a member, they were
+    /// turned away.
+    waiting: Mutex<BTreeSet<AgentId>>,
 }
 
 struct BadKnocks {
@@ -41,15 +46,23 @@ struct BadKnocks {
 }
 
 impl Doorkeeper {
-    /// Gives it the ledger it decides by and the key it gives on; once. Before, it lets nobody in.
+    /// Gives it the ledger it decides by and the key it gives on. Before, it lets nobody in.
     pub(crate) fn set(&self, ledger: Arc<dyn LedgerClient>, pool_key: Option<Secret>) {
-        if self.parts.set(Parts { ledger, pool_key }).is_err() {
-            tracing::error!("an agent was put together twice");
-        }
+        let parts = Parts { ledger, pool_key, waiting: Mutex::default() };
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(parts));
+    }
+
+    /// Takes that away again: the ledger knows the network, which knows this doorkeeper.
+    pub(crate) fn clear(&self) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn parts(&self) -> Option<Arc<Parts>> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn answer(&self, from: AgentId, remote: IpAddr, body: &[u8]) -> Answer {
-        let Some(parts) = self.parts.get() else { return Answer::Later("this agent is starting".into()) };
+        let Some(parts) = self.parts() else { return Answer::Later("this agent is starting".into()) };
         if self.knocked_too_often(remote) {
             return Answer::Refused;
         }
@@ -138,19 +151,35 @@ impl Parts {
     }
 
     async fn request(&self, agent: AgentRecord) -> Result<Answer, SubmitError> {
+        let told_to_wait = self.waiting().contains(&agent.id);
+        if told_to_wait {
+            self.ledger.barrier().await?;
+        }
         let view = self.ledger.view()?;
         if query::agent(&*view, agent.id)?.is_some() {
+            self.waiting().remove(&agent.id);
             return self.welcome(agent.id);
         }
-        let waiting = query::join_requests(&*view)?;
+        let requests = query::join_requests(&*view)?;
         drop(view);
-        if waiting.iter().any(|request| same_request(&request.agent, &agent)) {
+        let known = requests.iter().find(|request| request.agent.id == agent.id);
+        if known.is_none() && told_to_wait {
+            self.waiting().remove(&agent.id);
+            return Ok(Answer::Refused);
+        }
+        if known.is_some_and(|known| same_request(&known.agent, &agent)) {
+            self.tell_to_wait(agent.id);
             return Ok(Answer::Waiting);
         }
+        self.new_request(agent).await
+    }
+
+    async fn new_request(&self, agent: AgentRecord) -> Result<Answer, SubmitError> {
         let (id, name) = (agent.id, agent.name.clone());
         match self.ledger.submit(Command::RequestJoin { agent }).await {
             Ok(_) => {
                 tracing::info!(agent = %id, fingerprint = id.fingerprint(), name, "asks to join and waits for approval");
+                self.tell_to_wait(id);
                 Ok(Answer::Waiting)
             }
             Err(SubmitError::Rejected(Rejection::Exists(_))) => {
@@ -162,6 +191,18 @@ impl Parts {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn tell_to_wait(&self, id: AgentId) {
+        let mut waiting = self.waiting();
+        if waiting.len() >= WAITING_REMEMBERED {
+            waiting.clear();
+        }
+        waiting.insert(id);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For who is a member in this agent's copy of the ledger, nobody else.

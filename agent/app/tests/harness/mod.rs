@@ -1,7 +1,6 @@
 //! Agents in this process, on loopback, each with a folder of its own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +23,11 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Folder(TempDir);
 
 impl Folder {
+    /// A new one. `RUST_LOG` shows what the agents in it log.
     pub fn new() -> Self {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+        let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         Self(tempfile::tempdir().expect("a folder"))
     }
 
@@ -154,9 +157,9 @@ pub fn noise(seed: u8, length: usize) -> Bytes {
     bytes.into()
 }
 
-/// Ends agents as a crash would.
-pub fn kill(agent: Agent) -> Arc<AgentContext> {
-    let context = agent.context().clone();
-    drop(agent);
-    context
+/// Ends an agent as losing its PC would; returns with what it could come back.
+pub async fn cut_off(mut agent: Agent) -> AgentConfig {
+    let config = same_place(agent.context());
+    agent.cut_off().await;
+    config
 }
