@@ -37,10 +37,7 @@ fn usable(found: impl Iterator<Item = IpAddr>, only_v4: bool) -> Vec<IpAddr> {
 
 /// Tries addresses in order, each a little after the one before or as soon as that one failed; the first success
 /// wins (after RFC 8305). The error names every address and what went wrong there.
-pub(crate) async fn first_of<T, F>(
-    addresses: Vec<SocketAddr>,
-    attempt: impl Fn(SocketAddr) -> F,
-) -> Result<T, String>
+pub(crate) async fn first_of<T, F>(addresses: Vec<SocketAddr>, attempt: impl Fn(SocketAddr) -> F) -> Result<T, String>
 where
     F: Future<Output = Result<T, String>>,
 {

@@ -165,13 +165,7 @@ impl Answering {
     }
 }
 
-async fn answer(
-    answers: &Answers,
-    kind: Kind,
-    to: &Header,
-    response: Response,
-    held: Option<Held>,
-) -> io::Result<()> {
+async fn answer(answers: &Answers, kind: Kind, to: &Header, response: Response, held: Option<Held>) -> io::Result<()> {
     let Response { status, head, body } = response;
     let frame = Frame { kind, lane: to.lane, code: status, id: to.id, head, body, _held: held };
     answers.send(frame).await.map_err(|_| io::Error::other("the connection is gone"))

@@ -119,10 +119,7 @@ fn settle(address: SocketAddr) -> std::io::Result<SocketAddr> {
 }
 
 /// Makes the swarm and has it listen.
-pub(crate) async fn listen(
-    keypair: &Keypair,
-    address: SocketAddr,
-) -> Result<(Control, ControlNetwork), NetStartError> {
+pub(crate) async fn listen(keypair: &Keypair, address: SocketAddr) -> Result<(Control, ControlNetwork), NetStartError> {
     let failed = |reason: String| NetStartError::Listen { what: "control network", address, reason };
     let settled = settle(address).map_err(|error| failed(error.to_string()))?;
     let mut swarm = build_swarm(keypair).map_err(&failed)?;

@@ -5,7 +5,7 @@
 //! tests instant; what happens to the n-th message between two agents depends on the seed, the two and n alone.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::frame::oversize;
 use crate::limits::{IN_FLIGHT_BACKGROUND, IN_FLIGHT_CONTROL, IN_FLIGHT_FOREGROUND, WAITING_REQUESTS};
@@ -90,6 +91,7 @@ impl MemoryHub {
             hub: self.clone(),
             handler,
             peers: Mutex::default(),
+            life: Mutex::default(),
         });
         let mut state = self.state();
         state.stopped.remove(&agent);
@@ -127,13 +129,22 @@ impl MemoryHub {
     }
 
     /// Takes an agent away: calls to it fail at once, as to a process that was killed.
+    ///
+    /// Whoever waits for its answers learns so, and what it is doing is cut off.
     pub fn stop(&self, agent: AgentId) {
+        let network = self.reachable(agent);
         self.state().stopped.insert(agent);
+        if let Some(network) = network {
+            network.life().cancel();
+        }
     }
 
     /// Brings a stopped agent back.
     pub fn resume(&self, agent: AgentId) {
         self.state().stopped.remove(&agent);
+        if let Some(network) = self.reachable(agent) {
+            *network.life.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
+        }
     }
 
     fn reachable(&self, agent: AgentId) -> Option<Arc<MemoryNetwork>> {
@@ -173,8 +184,9 @@ impl MemoryHub {
 /// A way to one peer as its owner sees it.
 struct Way {
     lanes: [LaneState; 3],
-    connected: std::sync::atomic::AtomicBool,
+    connected: AtomicBool,
     round_trip_us: AtomicU32,
+    struck_off: CancellationToken,
 }
 
 struct LaneState {
@@ -193,8 +205,9 @@ impl Way {
     fn new() -> Self {
         Self {
             lanes: [IN_FLIGHT_CONTROL, IN_FLIGHT_FOREGROUND, IN_FLIGHT_BACKGROUND].map(LaneState::new),
-            connected: false.into(),
+            connected: AtomicBool::new(false),
             round_trip_us: AtomicU32::new(0),
+            struck_off: CancellationToken::new(),
         }
     }
 
@@ -213,11 +226,17 @@ pub struct MemoryNetwork {
     hub: MemoryHub,
     handler: Arc<dyn Handler>,
     peers: Mutex<HashMap<AgentId, Arc<Way>>>,
+    /// From joining or resuming until it is stopped.
+    life: Mutex<CancellationToken>,
 }
 
 impl MemoryNetwork {
     fn way(&self, agent: AgentId) -> Option<Arc<Way>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner).get(&agent).cloned()
+    }
+
+    fn life(&self) -> CancellationToken {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn call_peer(&self, way: &Way, to: AgentId, lane: Lane, request: Request) -> Result<Response, NetworkError> {
@@ -227,16 +246,30 @@ impl MemoryNetwork {
             Err(_) => state.wait().await.ok_or(NetworkError::Busy(to))?,
         };
         let unreachable = |reason: &str| NetworkError::Unreachable { agent: to, reason: reason.to_owned() };
-        let Some(peer) = self.hub.reachable(to) else {
-            way.connected.store(false, Ordering::Relaxed);
-            return Err(unreachable("it is not there"));
-        };
-        if peer.way(self.local).is_none() {
-            return Err(unreachable("it did not take us as a member"));
-        }
-        let sent = Instant::now();
-        let fate = self.hub.carry(self.local, to).await;
+        let peer = self.hub.reachable(to).ok_or_else(|| unreachable("it is not there"))?;
+        let way_back = peer.way(self.local).ok_or_else(|| unreachable("it did not take us as a member"))?;
+        let (own_life, its_life) = (self.life(), peer.life());
         way.connected.store(true, Ordering::Relaxed);
+        let broken = tokio::select! {
+            response = self.exchange(way, peer, lane, request) => return response,
+            () = way.struck_off.cancelled() => "it was struck off",
+            () = way_back.struck_off.cancelled() => "it struck us off",
+            () = own_life.cancelled() => "we were stopped",
+            () = its_life.cancelled() => "the connection broke",
+        };
+        way.connected.store(false, Ordering::Relaxed);
+        Err(unreachable(broken))
+    }
+
+    async fn exchange(
+        &self,
+        way: &Way,
+        peer: Arc<Self>,
+        lane: Lane,
+        request: Request,
+    ) -> Result<Response, NetworkError> {
+        let (to, sent) = (peer.local, Instant::now());
+        let fate = self.hub.carry(self.local, to).await;
         let response = peer.handle(self.local, lane, request, fate.twice).await;
         if let Some(reason) = oversize("response", lane, response.head.len(), response.body.len()) {
             return Err(NetworkError::TooLarge(format!("{to}: {reason}")));
@@ -251,16 +284,20 @@ impl MemoryNetwork {
 
     /// Handles a request in a task of its own: that the caller gives up does not end it.
     async fn handle(self: Arc<Self>, from: AgentId, lane: Lane, request: Request, twice: bool) -> Response {
+        let life = self.life();
         let handled = tokio::spawn(async move {
-            if twice {
-                self.handler.handle(from, lane, request.clone()).await;
-            }
-            self.handler.handle(from, lane, request).await
+            let handle = async {
+                if twice {
+                    self.handler.handle(from, lane, request.clone()).await;
+                }
+                self.handler.handle(from, lane, request).await
+            };
+            life.run_until_cancelled(handle).await
         });
         match handled.await {
-            Ok(response) => response,
-            // The handler panicked, or the runtime ends: no response ever comes, as from a real agent.
-            Err(_) => std::future::pending().await,
+            Ok(Some(response)) => response,
+            // It was stopped, the handler panicked, or the runtime ends: no response comes, as from a real agent.
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 }
@@ -290,13 +327,7 @@ impl Network for MemoryNetwork {
         self.local
     }
 
-    async fn call(
-        &self,
-        to: AgentId,
-        lane: Lane,
-        request: Request,
-        limit: Duration,
-    ) -> Result<Response, NetworkError> {
+    async fn call(&self, to: AgentId, lane: Lane, request: Request, limit: Duration) -> Result<Response, NetworkError> {
         if let Some(reason) = oversize("request", lane, request.head.len(), request.body.len()) {
             return Err(NetworkError::TooLarge(reason));
         }
@@ -315,6 +346,7 @@ impl Network for MemoryNetwork {
             let way = old.remove(&peer.agent).unwrap_or_else(|| Arc::new(Way::new()));
             ways.insert(peer.agent, way);
         }
+        old.into_values().for_each(|way| way.struck_off.cancel());
     }
 
     fn status(&self, agent: AgentId) -> PeerStatus {

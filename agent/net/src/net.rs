@@ -151,11 +151,8 @@ impl Net {
 }
 
 async fn listen_data(address: SocketAddr) -> Result<(TcpListener, SocketAddr), NetStartError> {
-    let failed = |error: std::io::Error| NetStartError::Listen {
-        what: "data channel",
-        address,
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: std::io::Error| NetStartError::Listen { what: "data channel", address, reason: error.to_string() };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -223,13 +220,7 @@ impl Network for Net {
         self.core.local
     }
 
-    async fn call(
-        &self,
-        to: AgentId,
-        lane: Lane,
-        request: Request,
-        limit: Duration,
-    ) -> Result<Response, NetworkError> {
+    async fn call(&self, to: AgentId, lane: Lane, request: Request, limit: Duration) -> Result<Response, NetworkError> {
         if let Some(reason) = oversize("request", lane, request.head.len(), request.body.len()) {
             return Err(NetworkError::TooLarge(reason));
         }

@@ -23,7 +23,10 @@ enum State {
     Connecting(Connecting),
     Ready(Arc<Connection>),
     /// The last attempt failed; until then nobody tries again.
-    Resting { until: Instant, reason: String },
+    Resting {
+        until: Instant,
+        reason: String,
+    },
 }
 
 fn settled(connected: Connected) -> Connecting {
