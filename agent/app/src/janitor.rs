@@ -37,7 +37,7 @@ pub(crate) struct Janitor {
 impl Janitor {
     /// Cleans until `shutdown`, whenever this agent leads.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(self.timing.janitor_interval)).await.is_none() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(self.timing.janitor_interval)).await.is_some() {
             if !is_leader(&self.consensus, self.agent) {
                 continue;
             }

@@ -50,7 +50,7 @@ impl CopySender {
     /// Sends copies round until `shutdown`, whenever this agent leads.
     pub(crate) async fn run(self, interval: Duration, shutdown: CancellationToken) {
         let mut wait = FIRST_COPY_AFTER.min(interval);
-        while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
             wait = interval;
             if !is_leader(&self.consensus, self.agent) {
                 wait = FIRST_COPY_AFTER.min(interval);
