@@ -7,7 +7,7 @@ mod client;
 mod commands;
 mod discover;
 mod exit;
-mod print;
+pub(crate) mod print;
 mod up;
 
 use std::path::PathBuf;
@@ -43,7 +43,8 @@ pub struct AgentChoice {
     /// Data directory of the agent to run or talk to.
     #[arg(long, global = true, env = "SHOAL_DATA")]
     data: Option<PathBuf>,
-    /// Address of another agent's API, such as http://10.0.0.5:4919; asks for the password of --user.
+    /// Address of another agent's API, such as http://10.0.0.5:4919; asks for the password of --user. With `up` and
+    /// `join`: where the agent serves its own API and page [default: 127.0.0.1:4919].
     #[arg(long, global = true)]
     api: Option<String>,
     /// Who signs in at --api. The password is read from SHOAL_PASSWORD, else from standard input.
@@ -277,5 +278,17 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Volume(command) => commands::volume(agent, command, json),
         Command::Policy(command) => commands::policy(agent, command, json),
         Command::User(command) => commands::user(agent, command, json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
     }
 }

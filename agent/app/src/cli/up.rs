@@ -13,16 +13,13 @@ use crate::start::{Entry, FirstStart};
 
 /// What an agent is told at its start. What the first start is told is kept in `agent.toml`.
 #[derive(clap::Args, Debug, Clone)]
-pub struct UpOptions {
+pub(super) struct UpOptions {
     /// Nickname of this agent; the computer's name by default.
     #[arg(long)]
     name: Option<String>,
     /// Where the drive is served [default: 127.0.0.1:4918]. Other addresses than loopback are served over TLS.
     #[arg(long)]
     dav: Option<SocketAddr>,
-    /// Where API and page are served [default: 127.0.0.1:4919].
-    #[arg(long)]
-    api: Option<SocketAddr>,
     /// Where other agents reach this one [default: 0.0.0.0:4920]; their data takes the next port.
     #[arg(long)]
     listen: Option<SocketAddr>,
@@ -47,7 +44,7 @@ pub(super) fn up(choice: &AgentChoice, options: &UpOptions, invitation: Option<&
     let overrides = ConfigOverrides {
         name: options.name.clone(),
         dav: options.dav,
-        api: options.api,
+        api: api_address(choice)?,
         listen: options.listen,
         cap_bytes: options.cap,
         reserve_bytes: options.reserve,
@@ -69,6 +66,13 @@ pub(super) fn up(choice: &AgentChoice, options: &UpOptions, invitation: Option<&
     // A blocked read of standard input must not hold the end up.
     runtime.shutdown_background();
     outcome
+}
+
+/// `--api` names an agent's API to other commands; an agent that starts takes it as the address to serve its own at.
+fn api_address(choice: &AgentChoice) -> Result<Option<SocketAddr>, CliError> {
+    let Some(text) = &choice.api else { return Ok(None) };
+    let parsed = text.parse().map_err(|_| CliError::Usage(format!("--api {text}: an agent serves at IP:PORT")));
+    parsed.map(Some)
 }
 
 fn entry(invitation: Option<&String>) -> Result<Entry, CliError> {
@@ -138,7 +142,7 @@ fn tell(agent: &AgentContext, first: Option<&FirstStart>) {
 /// Logs go to standard error; `RUST_LOG` chooses what, `SHOAL_LOG=json` how.
 fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=warn,libp2p=warn,mdns_sd=error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=error,libp2p=warn,mdns_sd=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let json = std::env::var("SHOAL_LOG").is_ok_and(|value| value == "json");
     // A second logger in one process is refused; the first one stays.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::{AgentEntry, DemoOptions, PORT_STEP, START_DEADLINE, STOP_DEADLINE, VOLUME};
 use crate::api::types::{InviteAnswer, LocalCredentials};
@@ -26,6 +26,8 @@ struct DemoAgent {
     api: SocketAddr,
     listen: SocketAddr,
     child: Option<Child>,
+    /// Held open while the agent shall run; kept apart from the child, whose `wait` would close it.
+    lifeline: Option<ChildStdin>,
     pid: u32,
     id: String,
 }
@@ -57,6 +59,7 @@ impl Fleet {
                 api: port(1)?,
                 listen: port(2)?,
                 child: None,
+                lifeline: None,
                 pid: 0,
                 id: String::new(),
             });
@@ -116,7 +119,8 @@ impl Fleet {
                     .process_group(0);
                 command.spawn()
             })
-            .map(|child| {
+            .map(|mut child| {
+                agent.lifeline = child.stdin.take();
                 agent.pid = child.id().unwrap_or(0);
                 agent.child = Some(child);
             })
@@ -212,7 +216,7 @@ impl Fleet {
     pub(super) async fn end(&mut self) {
         for agent in &mut self.agents {
             // The end of its standard input is what `--end-with-stdin` waits for.
-            drop(agent.child.as_mut().and_then(|child| child.stdin.take()));
+            agent.lifeline = None;
         }
         let begin = Instant::now();
         for agent in &mut self.agents {
@@ -253,7 +257,7 @@ async fn call<T: serde::de::DeserializeOwned + Send + 'static>(
     let work = move || -> Result<T, String> {
         let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
         let credentials: LocalCredentials = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let request = ureq::http::Request::builder()
+        let request = http::Request::builder()
             .method(method)
             .uri(format!("{}/api/v1/{path}", credentials.api))
             .header("Authorization", format!("Bearer {}", credentials.token))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 /// The systems that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum System {
+pub(crate) enum System {
     /// Windows.
     Windows,
     /// macOS.
@@ -16,7 +16,7 @@ pub enum System {
 impl System {
     /// From a browser's `User-Agent`.
     #[must_use]
-    pub fn of_user_agent(text: &str) -> Self {
+    pub(crate) fn of_user_agent(text: &str) -> Self {
         if text.contains("Windows") {
             Self::Windows
         } else if text.contains("Macintosh") || text.contains("Mac OS") {

@@ -7,12 +7,12 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::cli::print::bytes;
 use crate::status::{NodeState, StatusReport};
-pub use mapping::System;
+pub(crate) use mapping::System;
 
 /// The style sheet, served beside the page.
-pub const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 /// The script, served beside the page.
-pub const SCRIPT: &str = include_str!("live.js");
+pub(crate) const SCRIPT: &str = include_str!("live.js");
 
 fn frame(title: &str, body: &Markup) -> Markup {
     html! {
@@ -32,7 +32,7 @@ fn frame(title: &str, body: &Markup) -> Markup {
 
 /// The page to sign in. `failed` says why an attempt did not succeed.
 #[must_use]
-pub fn sign_in(failed: Option<&str>) -> Markup {
+pub(crate) fn sign_in(failed: Option<&str>) -> Markup {
     frame(
         "Shoal – sign in",
         &html! {
@@ -50,22 +50,22 @@ pub fn sign_in(failed: Option<&str>) -> Markup {
 }
 
 /// What the status page shows beside the report.
-pub struct PageInput<'a> {
+pub(crate) struct PageInput<'a> {
     /// The pool's name.
-    pub pool: &'a str,
+    pub(crate) pool: &'a str,
     /// Who looks.
-    pub user: &'a str,
+    pub(crate) user: &'a str,
     /// URL of the drive's first volume at this agent, as the visitor reaches it; `None` where it serves none.
-    pub drive: Option<&'a str>,
+    pub(crate) drive: Option<&'a str>,
     /// The visitor's system.
-    pub system: System,
+    pub(crate) system: System,
     /// How the pool stands.
-    pub report: &'a StatusReport,
+    pub(crate) report: &'a StatusReport,
 }
 
 /// The status page.
 #[must_use]
-pub fn status(input: &PageInput<'_>) -> Markup {
+pub(crate) fn status(input: &PageInput<'_>) -> Markup {
     frame(
         &format!("Shoal – {}", input.pool),
         &html! {
@@ -85,7 +85,7 @@ pub fn status(input: &PageInput<'_>) -> Markup {
 
 /// The part of the status page that is kept fresh.
 #[must_use]
-pub fn live(report: &StatusReport) -> Markup {
+pub(crate) fn live(report: &StatusReport) -> Markup {
     let capacity: u64 = report.nodes.iter().map(|node| node.capacity_bytes).sum();
     let used: u64 = report.nodes.iter().map(|node| node.used_bytes).sum();
     let stripes = &report.stripes;
