@@ -237,7 +237,8 @@ impl AgentConfig {
         }
         let text = toml::to_string_pretty(&self.to_file())
             .map_err(|error| AgentError::Config { path: path.clone(), reason: error.to_string() })?;
-        let head = "# Written at the first start; edit and restart the agent. Every setting is described in the guide.\n";
+        let head =
+            "# Written at the first start; edit and restart the agent. Every setting is described in the guide.\n";
         secret_file::create(&path, format!("{head}{text}").as_bytes())
     }
 

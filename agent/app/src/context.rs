@@ -111,9 +111,7 @@ impl AgentContext {
     /// If there is none, or the local copy of the ledger cannot be read.
     pub fn member(&self, name_or_id: &str) -> Result<AgentRecord, AgentError> {
         let is_meant = |record: &AgentRecord| {
-            record.name == name_or_id
-                || record.id.to_string() == name_or_id
-                || record.id.fingerprint() == name_or_id
+            record.name == name_or_id || record.id.to_string() == name_or_id || record.id.fingerprint() == name_or_id
         };
         let found = self.members()?.into_iter().find(is_meant);
         found.ok_or_else(|| AgentError::UnknownAgent(name_or_id.chars().take(80).collect()))

@@ -89,11 +89,7 @@ impl From<&AgentRecord> for KnownMember {
 
 impl From<&KnownMember> for Peer {
     fn from(member: &KnownMember) -> Self {
-        Self {
-            agent: member.id,
-            control_addresses: member.control.clone(),
-            data_addresses: member.data.clone(),
-        }
+        Self { agent: member.id, control_addresses: member.control.clone(), data_addresses: member.data.clone() }
     }
 }
 
@@ -243,13 +239,13 @@ mod tests {
     #[test]
     fn directories_that_cannot_be_used_are_refused_untouched() {
         let folder = tempfile::tempdir().expect("folder");
-        std::fs::write(folder.path().join("thesis.odt"), b"precious").expect("written");
+        fs::write(folder.path().join("thesis.odt"), b"precious").expect("written");
         let error = DataDirectory::open(folder.path()).expect_err("foreign");
         assert!(matches!(error, AgentError::ForeignDirectory(_)), "{error}");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("lists").count(), 1);
+        assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
 
         let short = tempfile::tempdir().expect("folder");
-        std::fs::write(short.path().join(KEY_FILE), b"short").expect("written");
+        fs::write(short.path().join(KEY_FILE), b"short").expect("written");
         let error = DataDirectory::open(short.path()).expect("opens").key_seed().expect_err("damaged");
         assert_eq!(error.exit_code(), 6, "{error}");
     }
@@ -258,7 +254,7 @@ mod tests {
     fn a_membership_of_a_newer_version_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
         let directory = DataDirectory::open(folder.path()).expect("opens");
-        std::fs::write(folder.path().join(MEMBERSHIP_FILE), b"{\"version\": 9}").expect("written");
+        fs::write(folder.path().join(MEMBERSHIP_FILE), b"{\"version\": 9}").expect("written");
         assert_eq!(directory.membership().expect_err("newer").exit_code(), 8);
     }
 }

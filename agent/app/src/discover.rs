@@ -72,7 +72,8 @@ impl Discovery {
             return Self { heard, _announcer: None };
         }
         let announcer = Announcer::start(&announcement(own, membership));
-        let announcer = announcer.inspect_err(|error| tracing::warn!(%error, "other agents cannot find this one by themselves"));
+        let announcer =
+            announcer.inspect_err(|error| tracing::warn!(%error, "other agents cannot find this one by themselves"));
         tasks.spawn(look_round(heard.clone(), membership.pool, own.id, shutdown.clone()));
         Self { heard, _announcer: announcer.ok() }
     }

@@ -46,7 +46,9 @@ pub enum AgentError {
         reason: String,
     },
     /// A newer version of Shoal wrote it.
-    #[error("{what} was written by a newer version of Shoal (format {found}, this one knows {known}); install that version")]
+    #[error(
+        "{what} was written by a newer version of Shoal (format {found}, this one knows {known}); install that version"
+    )]
     NewerVersion {
         /// What.
         what: String,

@@ -56,7 +56,9 @@ impl AgentHandler {
 #[async_trait]
 impl Handler for AgentHandler {
     async fn handle(&self, from: AgentId, lane: Lane, request: Request) -> Response {
-        let Some(parts) = self.parts() else { return wire::refusal(Status::NotReady, "this agent is starting or ending") };
+        let Some(parts) = self.parts() else {
+            return wire::refusal(Status::NotReady, "this agent is starting or ending");
+        };
         let Some(method) = Method::of(request.method) else {
             return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
         };

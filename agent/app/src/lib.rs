@@ -18,6 +18,7 @@
 
 mod addresses;
 pub mod api;
+mod assembly;
 pub mod auth;
 pub mod census;
 pub mod cli;
@@ -34,6 +35,7 @@ mod handler;
 pub mod health;
 mod janitor;
 mod join;
+mod listeners;
 mod members;
 mod membership;
 mod no_ledger;
@@ -43,6 +45,7 @@ mod proof;
 mod renew;
 pub mod run;
 pub mod secret_file;
+pub mod settle;
 pub mod start;
 pub mod status;
 mod status_board;

@@ -85,7 +85,9 @@ impl MemberBook {
             let holders = self.ledger_holders(self.network.local());
             if let Some(holder) = holders.get(turn % holders.len().max(1)) {
                 match self.ask(*holder).await {
-                    Some(list) => self.update(list.pool_name, &list.members.iter().map(record_of_wire).collect::<Vec<_>>()),
+                    Some(list) => {
+                        self.update(list.pool_name, &list.members.iter().map(record_of_wire).collect::<Vec<_>>())
+                    }
                     None => turn = turn.wrapping_add(1),
                 }
             }

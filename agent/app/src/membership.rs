@@ -109,8 +109,10 @@ impl MembershipKeeper {
             self.consensus.add_learner(*newcomer).await.map_err(|error| failed(&error))?;
             return Ok(true);
         }
-        let candidates: Vec<VoterCandidate> =
-            present.iter().map(|id| self.voter_candidate(*id, members.get(id), &status.voters, status.applied)).collect();
+        let candidates: Vec<VoterCandidate> = present
+            .iter()
+            .map(|id| self.voter_candidate(*id, members.get(id), &status.voters, status.applied))
+            .collect();
         if let Some(voters) = choose_voters(&candidates, pool.survive) {
             tracing::info!(?voters, "the voters change");
             self.consensus.set_voters(voters).await.map_err(|error| failed(&error))?;

@@ -47,21 +47,19 @@ impl Renewal {
 
     async fn renew(&self) {
         let agent = AgentRecord { capacity_bytes: self.health.self_report().space.capacity_bytes, ..self.own.clone() };
-        match &self.ledger {
-            Some(ledger) => {
-                let known = ledger.view().and_then(|view| query::agent(&*view, self.agent)).ok().flatten();
-                if known.is_some_and(|known| differs(&known, &agent)) {
-                    if let Err(error) = ledger.submit(Command::UpdateAgent { agent }).await {
-                        tracing::debug!(%error, "this agent's record could not be renewed yet");
-                    }
-                }
+        let Some(ledger) = &self.ledger else {
+            // What it said at this start stays true until it ends: ports and cards seldom change under a running agent.
+            if self.told.get().is_none() && self.pass_on(&agent).await {
+                let _ = self.told.set(());
             }
-            None if self.told.get().is_none() => {
-                if self.pass_on(&agent).await {
-                    let _ = self.told.set(());
-                }
-            }
-            None => {}
+            return;
+        };
+        let known = ledger.view().and_then(|view| query::agent(&*view, self.agent)).ok().flatten();
+        if !known.is_some_and(|known| differs(&known, &agent)) {
+            return;
+        }
+        if let Err(error) = ledger.submit(Command::UpdateAgent { agent }).await {
+            tracing::debug!(%error, "this agent's record could not be renewed yet");
         }
     }
 

@@ -118,7 +118,7 @@ pub async fn run(
     started: impl FnOnce(&AgentContext, Option<&crate::start::FirstStart>) + Send,
 ) -> Result<(), AgentError> {
     // A start can take long (waiting for approval); being asked to stop ends that too.
-    let Some(agent) = shutdown.run_until_cancelled(start(config, entry)).await else { return Ok(()) };
+    let Some(agent) = shutdown.run_until_cancelled(Box::pin(start(config, entry))).await else { return Ok(()) };
     let agent = agent?;
     started(agent.agent.context(), agent.first.as_ref());
     let stop = agent.agent.context().shutdown_token();

@@ -97,10 +97,12 @@ impl FromStr for Ticket {
             return Err(bad("it is too long"));
         }
         let Some(payload) = text.strip_prefix(PREFIX) else {
-            return Err(match text.strip_prefix("shoal").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
-                true => bad("it was made by a newer version of Shoal"),
-                false => bad("it does not begin with `shoal1-`"),
-            });
+            return Err(
+                match text.strip_prefix("shoal").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+                    true => bad("it was made by a newer version of Shoal"),
+                    false => bad("it does not begin with `shoal1-`"),
+                },
+            );
         };
         let garbled = || bad("part of it is missing or garbled; copy it again");
         let bytes = URL_SAFE_NO_PAD.decode(payload).map_err(|_| garbled())?;
@@ -139,8 +141,7 @@ pub(crate) async fn issue(
         secret: *secret,
         expires_ms,
     };
-    let record =
-        TicketRecord { secret_hash: ticket.secret_hash(), expires_ms, roles, issued_by: issued_by.to_owned() };
+    let record = TicketRecord { secret_hash: ticket.secret_hash(), expires_ms, roles, issued_by: issued_by.to_owned() };
     context.ledger.submit(Command::CreateTicket(record)).await?;
     Ok(ticket)
 }
@@ -148,9 +149,8 @@ pub(crate) async fn issue(
 /// This agent first, then others that can let in: those that have the pool's key to give on.
 fn inviters(context: &AgentContext, members: &[AgentRecord]) -> Vec<Inviter> {
     let health = context.health.view();
-    let can_let_in = |member: &&AgentRecord| {
-        member.roles.mount && (member.id == context.agent || health.of(member.id).answers())
-    };
+    let can_let_in =
+        |member: &&AgentRecord| member.roles.mount && (member.id == context.agent || health.of(member.id).answers());
     let mut members: Vec<&AgentRecord> = members.iter().filter(can_let_in).collect();
     members.sort_by_key(|member| (member.id != context.agent, member.id));
     let inviter = |member: &&AgentRecord| Inviter {

@@ -124,7 +124,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let files = TlsFiles { certificate: folder.path().join("none.pem"), key: folder.path().join("none.key") };
         let error = DoorTls::new(folder.path(), Some(files), Vec::new()).for_address(address("0.0.0.0:1"));
-        let error = error.err().expect("refused").to_string();
+        let error = error.expect_err("refused").to_string();
         assert!(error.contains("none.pem is not there"), "{error}");
     }
 }

@@ -23,7 +23,8 @@ fn lead(findings: &Findings<'_>) -> String {
     let stripes = &findings.stripes;
     let who = if silent.is_empty() { String::new() } else { format!(" {}.", does_not_answer(&silent)) };
     if stripes.lost > 0 {
-        let stripes = if stripes.lost == 1 { "1 stripe needs".to_owned() } else { format!("{} stripes need", stripes.lost) };
+        let stripes =
+            if stripes.lost == 1 { "1 stripe needs".to_owned() } else { format!("{} stripes need", stripes.lost) };
         return format!("Some data cannot be read now: {stripes} agents that do not answer.{who}");
     }
     if stripes.endangered > 0 {

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_shard_request_of_version_1_reads_as_it_was_written_then() {
-        let head = ShardPut { key: ShardKey { stripe: dci_proto::StripeId([1; 16]), index: 2 }, hash: ShardHash([3; 16]) };
+        let head =
+            ShardPut { key: ShardKey { stripe: dci_proto::StripeId([1; 16]), index: 2 }, hash: ShardHash([3; 16]) };
         let mut stored = vec![1];
         stored.extend([1; 16]);
         stored.push(2);

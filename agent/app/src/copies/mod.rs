@@ -24,8 +24,8 @@ use crate::membership::is_leader;
 use crate::wire::{self, Method};
 
 pub(crate) use crate::wire::CopyPiece;
-pub use sealed::{Opener, SealedError};
 pub(crate) use sealed::Sealer;
+pub use sealed::{Opener, SealedError};
 pub(crate) use shelf::CopyShelf;
 
 /// Bytes of a piece sent at once.

@@ -59,12 +59,7 @@ impl CopyShelf {
     }
 }
 
-fn take(
-    directory: &Path,
-    incoming: &mut Option<Incoming>,
-    piece: &CopyPiece,
-    bytes: &Bytes,
-) -> Result<(), AgentError> {
+fn take(directory: &Path, incoming: &mut Option<Incoming>, piece: &CopyPiece, bytes: &Bytes) -> Result<(), AgentError> {
     let path = directory.join(INCOMING);
     let failed = |error: std::io::Error| AgentError::directory("write", &path, &error);
     if piece.offset == 0 {

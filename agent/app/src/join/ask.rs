@@ -102,7 +102,10 @@ pub(crate) async fn ask_until_approved(
             Ok(Answer::Welcome(welcome)) => return welcomed(*welcome, None),
             Ok(Answer::Waiting) if !waiting => {
                 waiting = true;
-                tracing::info!(fingerprint = own.id.fingerprint(), "waiting for an admin of the pool to approve this agent");
+                tracing::info!(
+                    fingerprint = own.id.fingerprint(),
+                    "waiting for an admin of the pool to approve this agent"
+                );
             }
             Ok(Answer::Waiting) => {}
             Ok(Answer::Refused | Answer::OtherPool) => {

@@ -67,9 +67,7 @@ impl Doorkeeper {
             return Answer::Refused;
         }
         let answer = match wire::decode::<Ask>(body) {
-            Ok(Ask::Ticket { pool, secret, agent }) if agent.id == from => {
-                parts.redeem(pool, &secret, agent).await
-            }
+            Ok(Ask::Ticket { pool, secret, agent }) if agent.id == from => parts.redeem(pool, &secret, agent).await,
             Ok(Ask::Approval { agent }) if agent.id == from => parts.request(agent).await,
             Ok(_) | Err(_) => Ok(Answer::Refused),
         };

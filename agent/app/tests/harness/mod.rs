@@ -1,4 +1,5 @@
 //! Agents in this process, on loopback, each with a folder of its own.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code, though not in a #[test] itself")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,14 +18,14 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 /// How long anything may take before a test says what it waited for in vain.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A folder that agents of one test live in.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     /// A new one. `RUST_LOG` shows what the agents in it log.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let filter = tracing_subscriber::EnvFilter::try_from_default_env();
         let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -32,7 +33,7 @@ impl Folder {
     }
 
     /// The configuration of an agent that lives here: free ports, no announcements, quick to notice things.
-    pub fn config(&self, name: &str) -> AgentConfig {
+    pub(crate) fn config(&self, name: &str) -> AgentConfig {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let mut config = AgentConfig::new(self.0.path().join(name));
         config.name = name.to_owned();
@@ -54,18 +55,18 @@ impl Folder {
     }
 
     /// Starts an agent that makes a pool.
-    pub async fn found(&self, name: &str) -> (Agent, FirstStart) {
+    pub(crate) async fn found(&self, name: &str) -> (Agent, FirstStart) {
         let started = start(self.config(name), Entry::Usual).await.expect("the first agent starts");
         (started.agent, started.first.expect("a first start"))
     }
 
     /// Starts an agent that joins with a ticket.
-    pub async fn join(&self, name: &str, ticket: Ticket) -> Result<Agent, AgentError> {
+    pub(crate) async fn join(&self, name: &str, ticket: Ticket) -> Result<Agent, AgentError> {
         start(self.config(name), Entry::Ticket(ticket)).await.map(|started| started.agent)
     }
 
     /// Starts `count` agents that are one pool with all its voters.
-    pub async fn pool(&self, count: usize) -> Vec<Agent> {
+    pub(crate) async fn pool(&self, count: usize) -> Vec<Agent> {
         let mut agents = vec![self.found("agent-0").await.0];
         for index in 1..count {
             let ticket = invite(agents[0].context()).await;
@@ -91,7 +92,7 @@ impl Folder {
 }
 
 /// The configuration with which an agent comes back where it was.
-pub fn same_place(context: &AgentContext) -> AgentConfig {
+pub(crate) fn same_place(context: &AgentContext) -> AgentConfig {
     AgentConfig {
         listen: context.control_addresses[0],
         data_listen: Some(context.data_addresses[0]),
@@ -99,12 +100,12 @@ pub fn same_place(context: &AgentContext) -> AgentConfig {
     }
 }
 
-pub async fn invite(context: &AgentContext) -> Ticket {
+pub(crate) async fn invite(context: &AgentContext) -> Ticket {
     context.invite("admin", AgentRoles::default(), TICKET_LIFE_DEFAULT).await.expect("an invitation")
 }
 
 /// Waits until `condition` holds.
-pub async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition().await {
         assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {what}");
@@ -117,12 +118,12 @@ fn path(context: &AgentContext, name: &str) -> NodePath {
     NodePath::new(volumes.first().expect("a volume").id, vec![name.to_owned()]).expect("a path")
 }
 
-pub fn guard() -> Guard {
+pub(crate) fn guard() -> Guard {
     Guard { user: "admin".into(), ..Guard::default() }
 }
 
 /// Writes a file through an agent's drive.
-pub async fn write(context: &AgentContext, name: &str, bytes: &Bytes) -> Result<(), DriveError> {
+pub(crate) async fn write(context: &AgentContext, name: &str, bytes: &Bytes) -> Result<(), DriveError> {
     let drive = context.drive.as_ref().expect("a drive");
     drive.refresh().await;
     let file = NewFile { size_bytes: Some(bytes.len() as u64), ..NewFile::default() };
@@ -132,7 +133,7 @@ pub async fn write(context: &AgentContext, name: &str, bytes: &Bytes) -> Result<
 }
 
 /// Reads a file through an agent's drive.
-pub async fn read(context: &AgentContext, name: &str) -> Result<Bytes, DriveError> {
+pub(crate) async fn read(context: &AgentContext, name: &str) -> Result<Bytes, DriveError> {
     let drive = context.drive.as_ref().expect("a drive");
     drive.refresh().await;
     let node = drive.node(&path(context, name))?.expect("the file is there");
@@ -145,20 +146,20 @@ pub async fn read(context: &AgentContext, name: &str) -> Result<Bytes, DriveErro
     Ok(bytes.into())
 }
 
-pub async fn remove(context: &AgentContext, name: &str) {
+pub(crate) async fn remove(context: &AgentContext, name: &str) {
     let drive = context.drive.as_ref().expect("a drive");
     drive.remove(&path(context, name), guard()).await.expect("removed");
 }
 
 /// Bytes that do not compress and differ by seed.
-pub fn noise(seed: u8, length: usize) -> Bytes {
+pub(crate) fn noise(seed: u8, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes.into()
 }
 
 /// Ends an agent as losing its PC would; returns with what it could come back.
-pub async fn cut_off(mut agent: Agent) -> AgentConfig {
+pub(crate) async fn cut_off(mut agent: Agent) -> AgentConfig {
     let config = same_place(agent.context());
     agent.cut_off().await;
     config

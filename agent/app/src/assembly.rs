@@ -1,0 +1,284 @@
+//! The parts of an agent put together and set going, once it has its directory, its ports and its pool.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dci_proto::AgentId;
+use shoal_consensus::{Consensus, ConsensusConfig};
+use shoal_dav::{Door, DoorConfig, DoorStats};
+use shoal_ledger::{AgentRecord, Command, LedgerClient};
+use shoal_net::Network;
+use shoal_store::{MemoryStore, ShardStore};
+use shoal_volume::{Drive, DriveConfig, ShardPeers};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::AgentError;
+use crate::addresses::certificate_names;
+use crate::auth::Credentials;
+use crate::config::AgentConfig;
+use crate::context::AgentContext;
+use crate::copies::{CopySender, CopyShelf};
+use crate::data_directory::{DataDirectory, Membership, Secret};
+use crate::discover::Discovery;
+use crate::door::DoorAuthenticator;
+use crate::handler::Parts;
+use crate::health::Health;
+use crate::janitor::Janitor;
+use crate::listeners::{Doors, Listening};
+use crate::members::MemberBook;
+use crate::membership::MembershipKeeper;
+use crate::no_ledger::NoLedger;
+use crate::peers::Peers;
+use crate::renew::Renewal;
+use crate::run::{Agent, WaysIn};
+use crate::settle::Settling;
+use crate::start::Started;
+use crate::status_board::StatusBoard;
+use crate::ticket::now_ms;
+use crate::tls::DoorTls;
+use crate::transport::ControlTransport;
+
+/// Time between two tries to give up uploads of earlier runs.
+const ABORT_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Everything an agent is made of before it runs.
+pub(crate) struct Assembly {
+    pub(crate) agent: AgentId,
+    pub(crate) config: AgentConfig,
+    pub(crate) directory: Arc<DataDirectory>,
+    pub(crate) membership: Membership,
+    pub(crate) own: AgentRecord,
+    /// Whether it has only just become a member.
+    pub(crate) fresh: bool,
+    pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) listening: Listening,
+    pub(crate) doors: Doors,
+}
+
+/// What the parts share, and what runs.
+struct Core {
+    network: Arc<dyn Network>,
+    health: Arc<Health>,
+    members: Arc<MemberBook>,
+    consensus: Option<Consensus>,
+    /// The ledger, or on an agent that holds none what says so.
+    ledger: Arc<dyn LedgerClient>,
+    pool_key: Option<Secret>,
+    shelf: Option<Arc<CopyShelf>>,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl Core {
+    fn held_ledger(&self) -> Option<Arc<dyn LedgerClient>> {
+        self.consensus.is_some().then(|| self.ledger.clone())
+    }
+}
+
+impl Assembly {
+    /// Sets everything going; returns when the agent can be used.
+    pub(crate) async fn run(self, password: Option<String>) -> Result<Started, AgentError> {
+        let mut core = self.core().await?;
+        self.answer_members(&mut core);
+        let first = match &core.consensus {
+            Some(consensus) => {
+                let settling = Settling {
+                    membership: &self.membership,
+                    own: &self.own,
+                    fresh: self.fresh,
+                    consensus,
+                    ledger: &core.ledger,
+                };
+                settling.settle(password).await?
+            }
+            None => None,
+        };
+        self.follow_members(&mut core);
+        let peers = self.peers(&core);
+        self.tend_ledger(&mut core, &peers);
+        let drive = self.open_drive(&mut core, peers)?;
+        let agent = self.open_doors(core, drive)?;
+        Ok(Started { agent, first })
+    }
+
+    async fn core(&self) -> Result<Core, AgentError> {
+        let network: Arc<dyn Network> = self.listening.net.clone();
+        let health = Arc::new(Health::new(self.agent, self.store.clone(), self.config.timing.clone()));
+        let (directory, membership) = (self.directory.clone(), self.membership.clone());
+        let members = Arc::new(MemberBook::new(network.clone(), health.clone(), directory, membership));
+        let consensus = match self.membership.roles.mount || self.membership.roles.vote {
+            true => Some(self.start_consensus(network.clone()).await?),
+            false => None,
+        };
+        let ledger: Arc<dyn LedgerClient> = match &consensus {
+            Some(consensus) => Arc::new(consensus.clone()),
+            None => Arc::new(NoLedger),
+        };
+        let shelf = self.store.is_some().then(|| Arc::new(CopyShelf::new(&self.config.data)));
+        let (pool_key, tasks, shutdown) = (self.directory.pool_key()?, JoinSet::new(), CancellationToken::new());
+        Ok(Core { network, health, members, consensus, ledger, pool_key, shelf, tasks, shutdown })
+    }
+
+    async fn start_consensus(&self, network: Arc<dyn Network>) -> Result<Consensus, AgentError> {
+        let config = ConsensusConfig {
+            cache_bytes: usize::try_from(self.config.ledger_cache_bytes).unwrap_or(usize::MAX),
+            heartbeat: self.config.timing.heartbeat,
+            election_timeout: self.config.timing.election_timeout,
+            ..ConsensusConfig::new(self.agent, self.config.data.join("ledger"))
+        };
+        let transport = Arc::new(ControlTransport::new(network));
+        Consensus::start(config, transport).await.map_err(|error| AgentError::Consensus(error.to_string()))
+    }
+
+    /// From here on other members get answers, and are asked whether they live.
+    fn answer_members(&self, core: &mut Core) {
+        self.listening.handler.set(Parts {
+            agent: self.agent,
+            store: self.store.clone(),
+            consensus: core.consensus.clone(),
+            ledger: core.held_ledger(),
+            health: core.health.clone(),
+            members: core.members.clone(),
+            network: core.network.clone(),
+            copies: core.shelf.clone(),
+        });
+        core.tasks.spawn(core.health.clone().run(core.network.clone(), core.shutdown.clone()));
+    }
+
+    /// Keeps in step with who is a member, lets newcomers in, and says of itself what the others need to know.
+    fn follow_members(&self, core: &mut Core) {
+        let (members, shutdown) = (core.members.clone(), core.shutdown.clone());
+        match core.held_ledger() {
+            Some(ledger) => {
+                core.tasks.spawn(members.follow_ledger(ledger.clone(), shutdown));
+                self.listening.doorkeeper.set(ledger, core.pool_key.clone());
+            }
+            None => {
+                core.tasks.spawn(members.follow_others(shutdown));
+            }
+        }
+        let renewal = Renewal {
+            agent: self.agent,
+            own: self.own.clone(),
+            health: core.health.clone(),
+            network: core.network.clone(),
+            members: core.members.clone(),
+            ledger: core.held_ledger(),
+            told: OnceLock::new(),
+        };
+        core.tasks.spawn(renewal.run(core.shutdown.clone()));
+    }
+
+    fn peers(&self, core: &Core) -> Arc<dyn ShardPeers> {
+        Arc::new(Peers::new(
+            self.agent,
+            self.store.clone(),
+            core.network.clone(),
+            core.health.clone(),
+            core.ledger.clone(),
+            self.config.timing.clone(),
+        ))
+    }
+
+    /// What the leader of the ledger does; every agent that may lead is ready to.
+    fn tend_ledger(&self, core: &mut Core, peers: &Arc<dyn ShardPeers>) {
+        let Some(consensus) = core.consensus.clone() else { return };
+        let timing = self.config.timing.clone();
+        let (ledger, health) = (core.ledger.clone(), core.health.clone());
+        let keeper =
+            MembershipKeeper::new(self.agent, consensus.clone(), ledger.clone(), health.clone(), timing.clone());
+        core.tasks.spawn(keeper.run(core.shutdown.clone()));
+        if let Some(pool_key) = core.pool_key.clone() {
+            let sender = CopySender {
+                agent: self.agent,
+                pool: self.membership.pool,
+                pool_key,
+                consensus: consensus.clone(),
+                network: core.network.clone(),
+                health: health.clone(),
+                shelf: core.shelf.clone(),
+            };
+            core.tasks.spawn(sender.run(timing.copy_interval, core.shutdown.clone()));
+        }
+        let janitor = Janitor { agent: self.agent, consensus, ledger, peers: peers.clone(), health, timing };
+        core.tasks.spawn(janitor.run(core.shutdown.clone()));
+    }
+
+    fn open_drive(&self, core: &mut Core, peers: Arc<dyn ShardPeers>) -> Result<Option<Drive>, AgentError> {
+        if !self.membership.roles.mount {
+            return Ok(None);
+        }
+        let Some(pool_key) = &core.pool_key else {
+            let reason = "it is missing; an agent that serves the drive needs it".to_owned();
+            return Err(AgentError::Damaged { path: self.config.data.join("pool.key"), reason });
+        };
+        // Uploads of this run are told from those of runs before by the time it began; a clock set back does no harm
+        // unless it hits the very millisecond.
+        let (agent, run) = (self.agent, now_ms());
+        let config = DriveConfig { cache_bytes: self.config.cache_bytes, ..DriveConfig::new(agent, run, **pool_key) };
+        let drive = Drive::new(core.ledger.clone(), peers, config);
+        let (ledger, shutdown) = (core.ledger.clone(), core.shutdown.clone());
+        core.tasks.spawn(async move {
+            while ledger.submit(Command::AbortOldUploads { agent, run }).await.is_err() {
+                if shutdown.run_until_cancelled(tokio::time::sleep(ABORT_AGAIN_AFTER)).await.is_none() {
+                    return;
+                }
+            }
+        });
+        Ok(Some(drive))
+    }
+
+    /// Lets people in, last of all.
+    fn open_doors(self, mut core: Core, drive: Option<Drive>) -> Result<Agent, AgentError> {
+        let credentials = Arc::new(Credentials::new(core.ledger.clone())?);
+        let tls = DoorTls::new(&self.config.data, self.config.tls.clone(), certificate_names(&self.config));
+        let dav_stats = match (&drive, self.doors.dav) {
+            (Some(drive), Some(listener)) => Some(serve_drive(&mut core, drive, listener, &credentials, &tls)?),
+            _ => None,
+        };
+        let discovery = Discovery::start(&self.config, &self.own, &self.membership, &mut core.tasks, &core.shutdown);
+        let context = Arc::new(AgentContext {
+            agent: self.agent,
+            roles: self.membership.roles,
+            dav_address: dav_stats.is_some().then_some(self.doors.dav_address),
+            dav_stats,
+            config: self.config,
+            control_addresses: self.listening.control,
+            data_addresses: self.listening.data,
+            ledger: core.ledger,
+            consensus: core.consensus,
+            drive,
+            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(0))),
+            health: core.health,
+            network: core.network,
+            credentials,
+            tls,
+            status: StatusBoard::default(),
+            discovery,
+            shutdown: core.shutdown,
+        });
+        let ways_in =
+            WaysIn { net: self.listening.net, handler: self.listening.handler, doorkeeper: self.listening.doorkeeper };
+        let mut agent = Agent::new(context, ways_in, self.directory, core.tasks);
+        agent.serve_api(self.doors.api)?;
+        Ok(agent)
+    }
+}
+
+fn serve_drive(
+    core: &mut Core,
+    drive: &Drive,
+    listener: TcpListener,
+    credentials: &Arc<Credentials>,
+    tls: &DoorTls,
+) -> Result<Arc<DoorStats>, AgentError> {
+    let address = listener.local_addr().map_err(|error| AgentError::Internal(error.to_string()))?;
+    let tls = tls.for_address(address)?;
+    let authenticator = Arc::new(DoorAuthenticator(credentials.clone()));
+    let door = Arc::new(Door::new(drive.clone(), authenticator, DoorConfig::default()));
+    let stats = door.stats().clone();
+    core.tasks.spawn(shoal_dav::serve(listener, tls, door, core.shutdown.clone()));
+    Ok(stats)
+}
