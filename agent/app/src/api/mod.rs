@@ -87,7 +87,8 @@ async fn harden(mut response: axum::response::Response) -> axum::response::Respo
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Not "no-referrer": browsers then send forms with the origin "null", and our own would be turned away.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in HEADERS {

@@ -43,7 +43,7 @@ pub(super) fn discover(seconds: u64, json: bool) -> Result<(), CliError> {
     });
     table(&["POOL", "AGENT", "FINGERPRINT", "JOIN AT"], rows);
     eprintln!(
-        "\n{} agents of {} pools. To ask to be let in: shoal join ADDRESS, with one of the addresses above.",
+        "\nAgents: {}, pools: {}. To ask to be let in: shoal join ADDRESS, with one of the addresses above.",
         found.len(),
         pools.len()
     );
