@@ -23,6 +23,7 @@ use crate::copies::{CopySender, CopyShelf};
 use crate::data_directory::{DataDirectory, Membership, Secret};
 use crate::discover::Discovery;
 use crate::door::DoorAuthenticator;
+use crate::expiry::Expiry;
 use crate::handler::Parts;
 use crate::health::Health;
 use crate::janitor::Janitor;
@@ -190,6 +191,13 @@ impl Assembly {
         let keeper =
             MembershipKeeper::new(self.agent, consensus.clone(), ledger.clone(), health.clone(), timing.clone());
         core.tasks.spawn(keeper.run(core.shutdown.clone()));
+        let expiry = Expiry {
+            agent: self.agent,
+            consensus: consensus.clone(),
+            ledger: ledger.clone(),
+            timing: timing.clone(),
+        };
+        core.tasks.spawn(expiry.run(core.shutdown.clone()));
         if let Some(pool_key) = core.pool_key.clone() {
             let sender = CopySender {
                 agent: self.agent,

@@ -73,7 +73,7 @@ pub struct Timing {
     pub voter_trial: Duration,
     /// A voter must have been away for this long to lose its vote to another.
     pub voter_patience: Duration,
-    /// Time between two looks for what has expired.
+    /// Time between two looks for what has expired, at least; how late what expires may be.
     pub tick_interval: Duration,
     /// Time between two encrypted copies of the ledger.
     pub copy_interval: Duration,
@@ -96,7 +96,7 @@ impl Default for Timing {
             membership_interval: Duration::from_secs(5),
             voter_trial: Duration::from_secs(1),
             voter_patience: Duration::from_secs(120),
-            tick_interval: Duration::from_secs(30),
+            tick_interval: Duration::from_secs(1),
             copy_interval: Duration::from_secs(60 * 60),
             heartbeat: Duration::from_millis(300),
             election_timeout: (Duration::from_millis(1500), Duration::from_millis(2500)),

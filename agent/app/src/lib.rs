@@ -31,6 +31,7 @@ pub mod directory_lock;
 pub mod discover;
 mod door;
 pub mod error;
+mod expiry;
 mod handler;
 pub mod health;
 mod janitor;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dci_proto::AgentId;
 use shoal_consensus::Consensus;
-use shoal_ledger::{AgentRecord, AgentState, Command, KvError, KvRead, LedgerClient, NodePath, query};
+use shoal_ledger::{AgentRecord, AgentState, LedgerClient, query};
 use shoal_placement::voters::{VoterCandidate, choose_voters};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +17,9 @@ use crate::AgentError;
 use crate::config::Timing;
 use crate::health::Health;
 use crate::status::QuorumView;
-use crate::ticket::now_ms;
 
 /// A copy of the ledger that is further behind than this many entries is not trusted with a vote yet.
 const CAUGHT_UP_WITHIN: u64 = 1_000;
-/// A request to join is forgotten after this long, as the ledger has it: seven days.
-const JOIN_REQUEST_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// Who decides, as far as this agent knows.
 pub(crate) fn quorum_view(consensus: &Consensus) -> QuorumView {
@@ -61,7 +58,6 @@ impl MembershipKeeper {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut health = self.health.changes();
         let mut leading = self.consensus.status_changes();
-        let mut next_tick = Instant::now() + self.timing.tick_interval;
         loop {
             let mut changed = false;
             if is_leader(&self.consensus, self.agent) {
@@ -69,10 +65,6 @@ impl MembershipKeeper {
                     Some(Ok(done)) => changed = done,
                     Some(Err(error)) => tracing::debug!(%error, "a change of membership did not go through"),
                     None => return,
-                }
-                if Instant::now() >= next_tick {
-                    next_tick = Instant::now() + self.timing.tick_interval;
-                    self.tick().await;
                 }
             }
             // A change made is followed up soon; else whoever may have changed something wakes us.
@@ -147,61 +139,5 @@ impl MembershipKeeper {
             uptime_score: u64::from(own || health.answers()),
             site: member.map(|member| member.site.clone()).unwrap_or_default(),
         }
-    }
-
-    /// Lets the ledger's time pass, only when something waits for that: an idle pool writes nothing.
-    async fn tick(&self) {
-        let due = self.ledger.view().and_then(|view| something_expires(&*view, now_ms(), &self.timing));
-        match due {
-            Ok(true) => {
-                if let Err(error) = self.ledger.submit(Command::Tick).await {
-                    tracing::debug!(%error, "time could not pass");
-                }
-            }
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "what expires cannot be read"),
-        }
-    }
-}
-
-/// Whether anything's time is over by this clock and not yet by the ledger's.
-fn something_expires(view: &dyn KvRead, now_ms: u64, timing: &Timing) -> Result<bool, KvError> {
-    if query::tickets(view)?.iter().any(|ticket| ticket.expires_ms <= now_ms) {
-        return Ok(true);
-    }
-    let forgotten = |asked_ms: u64| asked_ms.saturating_add(JOIN_REQUEST_KEPT_MS) <= now_ms;
-    if query::join_requests(view)?.iter().any(|request| forgotten(request.asked_ms)) {
-        return Ok(true);
-    }
-    for volume in query::volumes(view)? {
-        if query::locks_below(view, &NodePath::root(volume.id))?.iter().any(|lock| lock.expires_ms <= now_ms) {
-            return Ok(true);
-        }
-    }
-    let grace_ms = u64::try_from(timing.garbage_grace.as_millis()).unwrap_or(u64::MAX);
-    let ledger_ms = query::time_ms(view)?;
-    let waits = |since_ms: u64| {
-        let due_ms = since_ms.saturating_add(grace_ms);
-        due_ms <= now_ms && due_ms > ledger_ms
-    };
-    Ok(query::garbage(view, 1)?.iter().any(|garbage| waits(garbage.since_ms)))
-}
-
-#[cfg(test)]
-mod tests {
-    use shoal_ledger::{AgentRoles, LocalLedger, TicketRecord};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn time_passes_only_for_what_waits_for_it() {
-        let ledger = LocalLedger::with_pool(&[AgentId([1; 32])], "pool").expect("a pool");
-        let expires = |now_ms| something_expires(&*ledger.view().expect("a view"), now_ms, &Timing::default());
-        assert!(!expires(u64::MAX).expect("reads"), "nothing is there");
-        let roles = AgentRoles::default();
-        let ticket = TicketRecord { secret_hash: [1; 32], expires_ms: 2_000_000_000_000, roles, issued_by: "a".into() };
-        ledger.submit(Command::CreateTicket(ticket)).await.expect("a ticket");
-        assert!(!expires(1_999_999_999_999).expect("reads"));
-        assert!(expires(2_000_000_000_000).expect("reads"));
     }
 }

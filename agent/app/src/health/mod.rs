@@ -15,7 +15,7 @@ use dci_proto::AgentId;
 use shoal_ledger::{AgentRecord, AgentState};
 use shoal_net::{Lane, Network};
 use shoal_placement::Candidate;
-use shoal_store::ShardStore;
+use shoal_store::{ShardStore, StoreSpace};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,8 @@ impl Health {
         }
     }
 
-    /// Members that hold shards, with what is known of each now. Those that are given nothing new have no room.
+    /// Members that hold shards, with what is known of each now. Those that an admin has given nothing new for now have
+    /// no capacity; those that do not answer have one, and no room.
     #[must_use]
     pub fn candidates(&self, network: &dyn Network) -> Vec<Candidate> {
         let now = self.now();
@@ -167,21 +168,26 @@ impl Health {
             let local = member.id == self.local;
             let health = state.core.of(member.id).unwrap_or_default();
             let space = if local { own_space } else { health.space.unwrap_or_default() };
-            let takes = member.state == AgentState::Active && (local || health.answers());
-            (local, space, takes, !local && state.core.avoided(now, member.id))
+            let space = if member.state == AgentState::Active {
+                let capacity_bytes = if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes };
+                let free_bytes = if local || health.answers() { space.free_bytes } else { 0 };
+                StoreSpace { free_bytes, capacity_bytes, ..space }
+            } else {
+                StoreSpace::default()
+            };
+            (local, space, !local && state.core.avoided(now, member.id))
         };
         let members: Vec<_> = state.members.iter().filter(|member| member.roles.store).cloned().collect();
         let known: Vec<_> = members.iter().map(known).collect();
         drop(state);
-        let candidate = |(member, (local, space, takes, suspect)): (AgentRecord, (bool, _, bool, bool))| {
-            let space: shoal_store::StoreSpace = space;
+        let candidate = |(member, (local, space, suspect)): (AgentRecord, (bool, StoreSpace, bool))| {
             let status = if local { shoal_net::PeerStatus::default() } else { network.status(member.id) };
             Candidate {
                 agent: member.id,
                 local,
                 site: member.site,
-                free_bytes: if takes { space.free_bytes } else { 0 },
-                capacity_bytes: if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes },
+                free_bytes: space.free_bytes,
+                capacity_bytes: space.capacity_bytes,
                 suspect,
                 latency_us: status.round_trip_us,
                 in_flight: status.in_flight,
@@ -243,5 +249,77 @@ impl Health {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use shoal_ledger::AgentRoles;
+    use shoal_net::{NetworkError, Peer, PeerStatus, Request, Response};
+    use shoal_store::{MemoryStore, StoreSpace};
+
+    use super::*;
+
+    /// A network nobody is on.
+    struct Nobody;
+
+    #[async_trait]
+    impl Network for Nobody {
+        fn local(&self) -> AgentId {
+            AgentId([1; 32])
+        }
+
+        async fn call(&self, to: AgentId, _: Lane, _: Request, _: Duration) -> Result<Response, NetworkError> {
+            Err(NetworkError::UnknownPeer(to))
+        }
+
+        fn set_peers(&self, _: Vec<Peer>) {}
+
+        fn status(&self, _: AgentId) -> PeerStatus {
+            PeerStatus::default()
+        }
+    }
+
+    fn member(number: u8, state: AgentState) -> AgentRecord {
+        AgentRecord {
+            id: AgentId([number; 32]),
+            name: number.to_string(),
+            control_addresses: vec![],
+            data_addresses: vec![],
+            roles: AgentRoles::default(),
+            state,
+            site: String::new(),
+            capacity_bytes: 1000,
+            version: String::new(),
+            joined_ms: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_paused_and_draining_take_no_part_and_the_silent_have_no_room() {
+        let health = Health::new(AgentId([1; 32]), Some(Arc::new(MemoryStore::new(1000))), Timing::default());
+        let (active, paused, draining) = (AgentState::Active, AgentState::Paused, AgentState::Draining);
+        health.set_members(&[
+            member(1, active),
+            member(2, active),
+            member(3, paused),
+            member(4, draining),
+            member(5, active),
+        ]);
+        let space = StoreSpace { capacity_bytes: 900, free_bytes: 500, ..StoreSpace::default() };
+        for number in 2..=4 {
+            health.heard(AgentId([number; 32]), Some(SelfReport { position: 1, space }));
+        }
+        let candidates = health.candidates(&Nobody);
+        let known = |number: u8| {
+            let candidate = candidates.iter().find(|candidate| candidate.agent == AgentId([number; 32]));
+            candidate.map(|candidate| (candidate.capacity_bytes, candidate.free_bytes, candidate.suspect))
+        };
+        assert_eq!(known(1), Some((1000, 1000, false)), "this agent");
+        assert_eq!(known(2), Some((900, 500, false)), "active");
+        assert_eq!(known(3), Some((0, 0, false)), "paused: it is read from");
+        assert_eq!(known(4), Some((0, 0, false)), "draining: it is read from");
+        assert_eq!(known(5), Some((1000, 0, true)), "never heard");
     }
 }
