@@ -191,12 +191,8 @@ impl Assembly {
         let keeper =
             MembershipKeeper::new(self.agent, consensus.clone(), ledger.clone(), health.clone(), timing.clone());
         core.tasks.spawn(keeper.run(core.shutdown.clone()));
-        let expiry = Expiry {
-            agent: self.agent,
-            consensus: consensus.clone(),
-            ledger: ledger.clone(),
-            timing: timing.clone(),
-        };
+        let expiry =
+            Expiry { agent: self.agent, consensus: consensus.clone(), ledger: ledger.clone(), timing: timing.clone() };
         core.tasks.spawn(expiry.run(core.shutdown.clone()));
         if let Some(pool_key) = core.pool_key.clone() {
             let sender = CopySender {
@@ -229,7 +225,8 @@ impl Assembly {
         let drive = Drive::new(core.ledger.clone(), peers, config);
         let (ledger, shutdown) = (core.ledger.clone(), core.shutdown.clone());
         core.tasks.spawn(async move {
-            while ledger.submit(Command::AbortOldUploads { agent, run }).await.is_err() {
+            while let Err(error) = ledger.submit(Command::AbortOldUploads { agent, run }).await {
+                tracing::debug!(%error, "uploads of earlier runs are not given up yet");
                 if shutdown.run_until_cancelled(tokio::time::sleep(ABORT_AGAIN_AFTER)).await.is_none() {
                     return;
                 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use dci_proto::AgentId;
 use shoal_ledger::{AgentRecord, AgentState};
-use shoal_net::{Lane, Network};
+use shoal_net::{Lane, Network, PeerStatus};
 use shoal_placement::Candidate;
 use shoal_store::{ShardStore, StoreSpace};
 use tokio::sync::{Notify, watch};
@@ -163,37 +163,32 @@ impl Health {
     pub fn candidates(&self, network: &dyn Network) -> Vec<Candidate> {
         let now = self.now();
         let own_space = self.self_report().space;
-        let state = self.state();
-        let known = |member: &AgentRecord| {
-            let local = member.id == self.local;
-            let health = state.core.of(member.id).unwrap_or_default();
-            let space = if local { own_space } else { health.space.unwrap_or_default() };
-            let space = if member.state == AgentState::Active {
-                let capacity_bytes = if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes };
-                let free_bytes = if local || health.answers() { space.free_bytes } else { 0 };
-                StoreSpace { free_bytes, capacity_bytes, ..space }
-            } else {
-                StoreSpace::default()
+        let (members, known) = {
+            let state = self.state();
+            let known = |member: &AgentRecord| {
+                let health = state.core.of(member.id).unwrap_or_default();
+                (health, state.core.avoided(now, member.id))
             };
-            (local, space, !local && state.core.avoided(now, member.id))
+            let known: Vec<(AgentHealth, bool)> = state.members.iter().map(known).collect();
+            (state.members.clone(), known)
         };
-        let members: Vec<_> = state.members.iter().filter(|member| member.roles.store).cloned().collect();
-        let known: Vec<_> = members.iter().map(known).collect();
-        drop(state);
-        let candidate = |(member, (local, space, suspect)): (AgentRecord, (bool, StoreSpace, bool))| {
-            let status = if local { shoal_net::PeerStatus::default() } else { network.status(member.id) };
+        let candidate = |(member, (health, avoided)): (&AgentRecord, (AgentHealth, bool))| {
+            let local = member.id == self.local;
+            let space = if local { own_space } else { health.space.unwrap_or_default() };
+            let takes = member.state == AgentState::Active && (local || health.answers());
+            let status = if local { PeerStatus::default() } else { network.status(member.id) };
             Candidate {
                 agent: member.id,
                 local,
-                site: member.site,
-                free_bytes: space.free_bytes,
-                capacity_bytes: space.capacity_bytes,
-                suspect,
+                site: member.site.clone(),
+                free_bytes: if takes { space.free_bytes } else { 0 },
+                capacity_bytes: if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes },
+                suspect: !local && avoided,
                 latency_us: status.round_trip_us,
                 in_flight: status.in_flight,
             }
         };
-        members.into_iter().zip(known).map(candidate).collect()
+        members.iter().zip(known).filter(|(member, _)| member.roles.store).map(candidate).collect()
     }
 
     /// Pings who is due until `shutdown`.
