@@ -8,6 +8,4 @@ mod checksum;
 mod ids;
 
 pub use checksum::{BLOCK_BYTES, block_hash, block_hashes, shard_hash, shard_hash_of_blocks};
-pub use ids::{
-    AgentId, CommandId, ContentId, IdParseError, InodeId, PoolId, ShardHash, ShardKey, StripeId, VolumeId,
-};
+pub use ids::{AgentId, CommandId, ContentId, IdParseError, InodeId, PoolId, ShardHash, ShardKey, StripeId, VolumeId};

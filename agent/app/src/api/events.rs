@@ -50,9 +50,7 @@ pub(super) async fn events(
         async move {
             let mut wait = if first { Duration::ZERO } else { LOOK_EVERY };
             loop {
-                if stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                    return None;
-                }
+                stopping.run_until_cancelled(tokio::time::sleep(wait)).await?;
                 wait = LOOK_EVERY;
                 let Ok(report) = api.agent.status().await else { continue };
                 let drawn = page::live(&report).into_string();

@@ -104,7 +104,9 @@ impl From<SubmitError> for Failure {
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         let (status, hint) = match &rejection {
-            Rejection::NotFound(_) | Rejection::UnknownAgent(_) | Rejection::ParentMissing(_) => (StatusCode::NOT_FOUND, None),
+            Rejection::NotFound(_) | Rejection::UnknownAgent(_) | Rejection::ParentMissing(_) => {
+                (StatusCode::NOT_FOUND, None)
+            }
             Rejection::NotEmpty(_) => (StatusCode::CONFLICT, Some("Repeat it with --force to remove what is in it.")),
             Rejection::StillNeeded { .. } => {
                 (StatusCode::CONFLICT, Some("Drain it first; --force gives up what only it holds."))

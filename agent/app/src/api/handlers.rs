@@ -15,8 +15,8 @@ use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::types::{
-    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, NodeView, PolicyView, UserAnswer, UserChange, UserView,
-    VolumeChange, VolumeView, WaitingView,
+    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, NodeView, PolicyView, UserAnswer, UserChange,
+    UserView, VolumeChange, VolumeView, WaitingView,
 };
 use crate::auth;
 use crate::status::StatusReport;
@@ -120,7 +120,11 @@ pub(super) async fn node(
     Ok(Json(json!({ "done": true })))
 }
 
-pub(super) async fn invite(State(api): Shared, caller: Caller, Body(request): Body<InviteRequest>) -> Answer<InviteAnswer> {
+pub(super) async fn invite(
+    State(api): Shared,
+    caller: Caller,
+    Body(request): Body<InviteRequest>,
+) -> Answer<InviteAnswer> {
     caller.needs(UserRole::Admin)?;
     if request.expires_s == 0 {
         return Err(Failure::bad("a ticket that is good for no time lets nobody in"));
@@ -141,7 +145,11 @@ pub(super) async fn policy(State(api): Shared, _caller: Caller) -> Answer<Policy
     Ok(Json(PolicyView { survive: api.agent.pool()?.survive }))
 }
 
-pub(super) async fn set_policy(State(api): Shared, caller: Caller, Body(policy): Body<PolicyView>) -> Answer<PolicyView> {
+pub(super) async fn set_policy(
+    State(api): Shared,
+    caller: Caller,
+    Body(policy): Body<PolicyView>,
+) -> Answer<PolicyView> {
     caller.needs(UserRole::Operator)?;
     let survive = checked_survive(policy.survive)?;
     api.agent.ledger.submit(Command::SetSurvive { survive }).await?;
@@ -180,7 +188,11 @@ fn volume_named(api: &Api, name: &str) -> Result<VolumeRecord, Failure> {
     query::volume_by_name(&*view, name)?.ok_or_else(|| Failure::missing(format!("there is no volume {name}")))
 }
 
-pub(super) async fn create_volume(State(api): Shared, caller: Caller, Body(new): Body<NewVolume>) -> Answer<VolumeView> {
+pub(super) async fn create_volume(
+    State(api): Shared,
+    caller: Caller,
+    Body(new): Body<NewVolume>,
+) -> Answer<VolumeView> {
     caller.needs(UserRole::Operator)?;
     let policy = VolumePolicy {
         survive: new.survive.map(checked_survive).transpose()?,

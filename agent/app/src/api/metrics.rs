@@ -61,8 +61,7 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     let samples: Vec<_> = by_health.iter().map(|(name, count)| (label("health", name), *count as f64)).collect();
     page.metric("stripes", "gauge", "Stripes by health.", &samples);
     page.gauge("repair_queued_bytes", "Bytes of shards that wait to be rebuilt.", report.repair.queued_bytes as f64);
-    let up: Vec<_> =
-        report.nodes.iter().map(|node| (label("agent", &node.name), flag(node.state.answers()))).collect();
+    let up: Vec<_> = report.nodes.iter().map(|node| (label("agent", &node.name), flag(node.state.answers()))).collect();
     page.metric("agent_up", "gauge", "Whether an agent answers.", &up);
     let used: Vec<_> = report.nodes.iter().map(|node| (label("agent", &node.name), node.used_bytes as f64)).collect();
     page.metric("agent_used_bytes", "gauge", "Bytes an agent's shards use.", &used);

@@ -32,7 +32,8 @@ impl Sessions {
     pub(super) fn begin(&mut self, name: String, user: String, role: UserRole, now: Duration) {
         self.forget_old(now);
         if self.by_name.len() >= SESSIONS_LIMIT
-            && let Some(oldest) = self.by_name.iter().min_by_key(|(_, session)| session.used).map(|(name, _)| name.clone())
+            && let Some(oldest) =
+                self.by_name.iter().min_by_key(|(_, session)| session.used).map(|(name, _)| name.clone())
         {
             self.by_name.remove(&oldest);
         }

@@ -1,7 +1,7 @@
 //! Calling an agent's API.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -72,7 +72,8 @@ impl Client {
             .read_to_string()
             .map_err(|error| failed(error.to_string()))?;
         if !(200..300).contains(&status) {
-            let error = serde_json::from_str(&text).unwrap_or_else(|_| ApiError::new(format!("status {status}: {text}")));
+            let error =
+                serde_json::from_str(&text).unwrap_or_else(|_| ApiError::new(format!("status {status}: {text}")));
             return Err(CliError::Api { status, error });
         }
         let text = if text.is_empty() { "null" } else { &text };
@@ -80,7 +81,7 @@ impl Client {
     }
 }
 
-fn local(data: &PathBuf) -> Result<(String, String), CliError> {
+fn local(data: &Path) -> Result<(String, String), CliError> {
     let file = data.join(LocalCredentials::FILE_NAME);
     let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CliError::NoCredentials(data.display().to_string()),

@@ -6,9 +6,7 @@ use ureq::http::Method;
 
 use super::client::{Client, line_of_stdin};
 use super::print::{answer, bytes, table, time};
-use super::{
-    AgentChoice, CliError, NodeCommand, PolicyCommand, UserCommand, VolumeCommand, VolumePolicyOptions,
-};
+use super::{AgentChoice, CliError, NodeCommand, PolicyCommand, UserCommand, VolumeCommand, VolumePolicyOptions};
 use crate::api::types::{
     InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, PolicyView, UserAnswer, UserChange, UserView,
     VolumeChange, VolumeView,
@@ -61,8 +59,10 @@ pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
     table(&["AGENT", "FINGERPRINT", "STATE", "LEDGER", "USED", "OF", "ADDRESSES"], rows);
     if !list.waiting.is_empty() {
         println!("\nAsking to join (compare the fingerprint, then `shoal node approve FINGERPRINT`):");
-        let rows =
-            list.waiting.iter().map(|w| vec![w.name.clone(), w.fingerprint.clone(), time(w.asked_ms), w.id.to_string()]);
+        let rows = list
+            .waiting
+            .iter()
+            .map(|w| vec![w.name.clone(), w.fingerprint.clone(), time(w.asked_ms), w.id.to_string()]);
         table(&["AGENT", "FINGERPRINT", "ASKED", "ID"], rows);
     }
     Ok(())
@@ -105,7 +105,9 @@ fn find_node(list: &NodeList, word: &str) -> Result<String, CliError> {
                 hint: Some("See `shoal nodes`.".into()),
             },
         }),
-        _ => Err(CliError::Usage(format!("{} agents are called {word}; name one by its id or fingerprint", found.len()))),
+        _ => {
+            Err(CliError::Usage(format!("{} agents are called {word}; name one by its id or fingerprint", found.len())))
+        }
     }
 }
 

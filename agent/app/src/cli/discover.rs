@@ -32,7 +32,9 @@ pub(super) fn discover(seconds: u64, json: bool) -> Result<(), CliError> {
         return answer(&views);
     }
     if found.is_empty() {
-        eprintln!("Nobody announces themselves on this network. On another, ask an agent by its address: shoal join HOST:4921");
+        eprintln!(
+            "Nobody announces themselves on this network. On another, ask an agent by its address: shoal join HOST:4921"
+        );
         return Ok(());
     }
     let pools: BTreeSet<_> = found.iter().map(|found| found.announcement.pool_id).collect();

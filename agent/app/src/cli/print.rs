@@ -15,7 +15,8 @@ pub(super) fn answer(value: &impl Serialize) -> Result<(), CliError> {
 pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
     all.extend(rows);
-    let width = |column: usize| all.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| all.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &all {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
@@ -56,7 +57,14 @@ mod tests {
 
     #[test]
     fn bytes_read_in_three_digits() {
-        let cases = [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (12_345, "12.3 kB"), (999_600, "1.00 MB"), (5_000_000_000, "5.00 GB")];
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_600, "1.00 MB"),
+            (5_000_000_000, "5.00 GB"),
+        ];
         for (count, expected) in cases {
             assert_eq!(bytes(count), expected);
         }

@@ -85,10 +85,8 @@ fn entry(invitation: Option<&String>) -> Result<Entry, CliError> {
     }
     // Only what has a port can be an address; everything else was meant as a ticket.
     if invitation.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        let addresses: Vec<SocketAddr> = invitation
-            .to_socket_addrs()
-            .map_err(|error| CliError::Usage(format!("{invitation}: {error}")))?
-            .collect();
+        let addresses: Vec<SocketAddr> =
+            invitation.to_socket_addrs().map_err(|error| CliError::Usage(format!("{invitation}: {error}")))?.collect();
         eprintln!("Asking {invitation} to let this agent in; an admin there approves it with `shoal node approve`.");
         return Ok(Entry::Ask { addresses, expected: None });
     }

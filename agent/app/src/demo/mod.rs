@@ -85,7 +85,8 @@ pub fn run(options: &DemoOptions) -> Result<(), CliError> {
 
 async fn supervise(options: &DemoOptions) -> Result<(), CliError> {
     let directory = options.dir.clone().unwrap_or_else(|| crate::config::default_data_directory().join("demo"));
-    let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("{what} {}: {error}", directory.display()));
+    let failed =
+        |what: &str, error: std::io::Error| CliError::Failed(format!("{what} {}: {error}", directory.display()));
     fs::create_dir_all(&directory).map_err(|error| failed("cannot make", error))?;
     let directory = directory.canonicalize().map_err(|error| failed("cannot find", error))?;
     let _lock = crate::directory_lock::acquire(&directory)?;
@@ -150,7 +151,8 @@ struct Stop {
 impl Stop {
     fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
