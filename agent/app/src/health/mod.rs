@@ -15,7 +15,7 @@ use dci_proto::AgentId;
 use shoal_ledger::{AgentRecord, AgentState};
 use shoal_net::{Lane, Network, PeerStatus};
 use shoal_placement::Candidate;
-use shoal_store::{ShardStore, StoreSpace};
+use shoal_store::ShardStore;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -175,14 +175,15 @@ impl Health {
         let candidate = |(member, (health, avoided)): (&AgentRecord, (AgentHealth, bool))| {
             let local = member.id == self.local;
             let space = if local { own_space } else { health.space.unwrap_or_default() };
-            let takes = member.state == AgentState::Active && (local || health.answers());
+            let capacity_bytes = if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes };
+            let active = member.state == AgentState::Active;
             let status = if local { PeerStatus::default() } else { network.status(member.id) };
             Candidate {
                 agent: member.id,
                 local,
                 site: member.site.clone(),
-                free_bytes: if takes { space.free_bytes } else { 0 },
-                capacity_bytes: if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes },
+                free_bytes: if active && (local || health.answers()) { space.free_bytes } else { 0 },
+                capacity_bytes: if active { capacity_bytes } else { 0 },
                 suspect: !local && avoided,
                 latency_us: status.round_trip_us,
                 in_flight: status.in_flight,
