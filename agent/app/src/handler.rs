@@ -81,8 +81,12 @@ impl Handler for AgentHandler {
 }
 
 impl Parts {
+    /// Agents that only store shards have no say in the ledger and get nothing of it.
     async fn consensus(&self, from: AgentId, message: Bytes) -> Response {
         match &self.consensus {
+            Some(_) if !self.members.holds_ledger(from) => {
+                wire::refusal(Status::Refused, "that is for agents that hold the ledger")
+            }
             Some(consensus) => wire::answer_bytes(consensus.handle(from, message).await),
             None => wire::refusal(Status::Refused, "this agent holds no ledger"),
         }

@@ -59,6 +59,13 @@ impl MemberBook {
         state.membership.members.iter().filter(holds).map(|member| member.id).collect()
     }
 
+    /// Whether a member holds the ledger, and so has a say in it.
+    pub(crate) fn holds_ledger(&self, agent: AgentId) -> bool {
+        let state = self.state();
+        let member = state.membership.members.iter().find(|member| member.id == agent);
+        member.is_some_and(|member| member.roles.mount || member.roles.vote)
+    }
+
     /// Follows the ledger until `shutdown`.
     pub(crate) async fn follow_ledger(self: Arc<Self>, ledger: Arc<dyn LedgerClient>, shutdown: CancellationToken) {
         let mut position = 0;

@@ -1,5 +1,6 @@
 //! An agent that runs, and its end.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +60,12 @@ impl Agent {
         let context = &self.context;
         let tls = context.tls.for_address(context.config.api)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut address = context.config.api;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
         let credentials = LocalCredentials {
-            api: format!("{scheme}://{}", context.config.api),
+            api: format!("{scheme}://{address}"),
             token: context.credentials.local_token().to_owned(),
         };
         let text = serde_json::to_vec_pretty(&credentials).map_err(|error| AgentError::Internal(error.to_string()))?;

@@ -232,3 +232,180 @@ fn eta_s(census: CensusVerdict) -> Option<u64> {
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use dci_proto::PoolId;
+    use shoal_ledger::AgentRoles;
+
+    use super::*;
+    use crate::health::AgentHealth;
+
+    fn agent(number: u8) -> AgentId {
+        AgentId([number; 32])
+    }
+
+    fn member(number: u8) -> AgentRecord {
+        AgentRecord {
+            id: agent(number),
+            name: format!("pc-{number}"),
+            control_addresses: Vec::new(),
+            data_addresses: Vec::new(),
+            roles: AgentRoles::default(),
+            state: AgentState::Active,
+            site: String::new(),
+            capacity_bytes: 100,
+            version: String::new(),
+            joined_ms: 0,
+        }
+    }
+
+    /// A pool of agents 1 to `count`; those in `away` have the presence beside them.
+    struct Scene {
+        count: u8,
+        away: Vec<(u8, Presence)>,
+        voters: Vec<u8>,
+        agrees: bool,
+        census: CensusVerdict,
+    }
+
+    impl Scene {
+        fn of(count: u8) -> Self {
+            let voters = (1..=[1, 1, 1, 3, 3, 5, 5][usize::from(count)]).collect();
+            Self { count, away: Vec::new(), voters, agrees: true, census: CensusVerdict::default() }
+        }
+
+        fn away(mut self, numbers: &[u8]) -> Self {
+            self.away = numbers.iter().map(|number| (*number, Presence::Suspect)).collect();
+            self
+        }
+
+        fn stripes(mut self, counts: StripeCounts, least_margin: u8) -> Self {
+            self.census = CensusVerdict { counts, least_margin: Some(least_margin), missing_bytes: 0 };
+            self
+        }
+
+        fn no_quorum(mut self) -> Self {
+            self.agrees = false;
+            self
+        }
+
+        fn report(&self) -> StatusReport {
+            let members: Vec<AgentRecord> = (1..=self.count).map(member).collect();
+            let presence = |number: u8| {
+                self.away.iter().find(|(away, _)| *away == number).map_or(Presence::Up, |(_, presence)| *presence)
+            };
+            let health = (1..=self.count)
+                .map(|number| (agent(number), AgentHealth { presence: presence(number), ..AgentHealth::default() }))
+                .collect();
+            let pool = PoolRecord { id: PoolId::default(), name: "pool".into(), format: 1, survive: 2, created_ms: 0 };
+            let quorum = QuorumView {
+                leader: self.agrees.then(|| agent(1)),
+                voters: self.voters.iter().map(|number| agent(*number)).collect(),
+                agrees: self.agrees,
+            };
+            report(&StatusInput {
+                agent: agent(1),
+                pool: &pool,
+                members: &members,
+                health: &health,
+                quorum: &quorum,
+                census: self.census,
+            })
+        }
+    }
+
+    fn counts(healthy: u64, degraded: u64, endangered: u64, lost: u64) -> StripeCounts {
+        StripeCounts { total: healthy + degraded + endangered + lost, healthy, degraded, endangered, lost }
+    }
+
+    #[test]
+    fn the_sentence_says_what_is() {
+        let check = |scene: Scene, expected: &str| assert_eq!(scene.report().verdict, expected);
+        check(
+            Scene::of(1),
+            "Working, on one agent only. If it is lost, everything is lost; invite another with `shoal invite`.",
+        );
+        check(
+            Scene::of(2),
+            "Healthy. Files survive the loss of any 1 agent; writing stops with the first loss of a voting agent. The \
+             policy asks for 2, which takes 3 agents.",
+        );
+        check(
+            Scene::of(3).stripes(counts(9, 0, 0, 0), 2),
+            "Healthy. Files survive the loss of any 2 agents; writing goes on after the loss of any 1.",
+        );
+        check(Scene::of(6).stripes(counts(9, 0, 0, 0), 2), "Healthy. Survives the loss of any 2 agents.");
+        check(Scene::of(6), "Healthy. Survives the loss of any 2 agents.");
+        check(
+            Scene::of(6).away(&[6]).stripes(counts(1, 8, 0, 0), 1),
+            "Degraded: 8 of 9 stripes lack shards. 1 agent does not answer (pc-6). Files survive the loss of any 1 \
+             agent; writing goes on after the loss of any 2.",
+        );
+        check(
+            Scene::of(6).away(&[5, 6]).stripes(counts(0, 0, 9, 0), 0),
+            "Endangered: one more loss would lose data. 2 agents do not answer (pc-5, pc-6). Survives the loss of no \
+             agent.",
+        );
+        check(
+            Scene::of(6).away(&[2, 3, 4, 5, 6]).stripes(counts(0, 0, 0, 9), 0).no_quorum(),
+            "Some data cannot be read now: 9 stripes need agents that do not answer. 5 agents do not answer (pc-2, \
+             pc-3, pc-4 and 2 more). No changes are possible: of 5 voting agents 1 answers, 3 are needed. Reading goes \
+             on and may be stale.",
+        );
+        check(
+            Scene::of(6).stripes(counts(9, 0, 0, 0), 2).no_quorum(),
+            "Read-only. Changes wait: the agents are choosing who leads. Survives the loss of any 2 agents.",
+        );
+    }
+
+    #[test]
+    fn the_numbers_never_promise_more_than_the_least_safe_part() {
+        let numbers = |scene: Scene| {
+            let report = scene.report();
+            (report.survives, report.survives_writing, report.quorum)
+        };
+        assert_eq!(numbers(Scene::of(1)), (0, 0, true));
+        assert_eq!(numbers(Scene::of(3).stripes(counts(1, 0, 0, 0), 2)), (2, 1, true));
+        assert_eq!(numbers(Scene::of(6).stripes(counts(9, 1, 0, 0), 1)), (1, 2, true));
+        assert_eq!(numbers(Scene::of(6).stripes(counts(9, 0, 0, 1), 2)), (0, 2, true), "something is out of reach");
+        assert_eq!(numbers(Scene::of(6).away(&[1, 2]).stripes(counts(0, 0, 9, 0), 0)), (0, 1, true));
+        assert_eq!(numbers(Scene::of(6).no_quorum()), (2, 0, false));
+        let two_copies = Scene::of(6).away(&[3, 4, 5, 6]).stripes(counts(1, 0, 0, 0), 4);
+        assert_eq!(
+            numbers(two_copies).0,
+            1,
+            "names and the smallest files live in the ledger, of which two copies answer"
+        );
+    }
+
+    #[test]
+    fn a_node_is_first_what_can_be_seen_of_it_then_what_was_decided() {
+        let state_of = |presence, decided| state(&AgentRecord { state: decided, ..member(1) }, presence).to_string();
+        for (presence, decided, expected) in [
+            (Presence::Up, AgentState::Active, "up"),
+            (Presence::Up, AgentState::Paused, "paused"),
+            (Presence::Up, AgentState::Draining, "draining"),
+            (Presence::Suspect, AgentState::Paused, "suspect"),
+            (Presence::Absent, AgentState::Active, "absent"),
+            (Presence::Unheard, AgentState::Active, "joining"),
+        ] {
+            assert_eq!(state_of(presence, decided), expected);
+        }
+    }
+
+    #[test]
+    fn the_keys_scripts_rely_on_are_there() {
+        let json = serde_json::to_value(Scene::of(6).report()).expect("serialises");
+        for key in ["verdict", "survives", "survives_writing", "quorum", "nodes", "stripes", "repair"] {
+            assert!(!json[key].is_null(), "{key}");
+        }
+        for key in ["id", "name", "state", "capacity_bytes", "used_bytes"] {
+            assert!(!json["nodes"][0][key].is_null(), "nodes.{key}");
+        }
+        for key in ["total", "healthy", "degraded", "endangered", "lost"] {
+            assert!(json["stripes"][key].is_u64(), "stripes.{key}");
+        }
+        assert!(json["repair"]["queued_bytes"].is_u64() && json["repair"].get("eta_s").is_some());
+    }
+}

@@ -54,9 +54,10 @@ fn no_quorum(findings: &Findings<'_>) -> String {
         return "Changes wait: the agents are choosing who leads.".to_owned();
     }
     format!(
-        "No changes are possible: {} of {} voting agents answer, {} are needed. Reading goes on and may be stale.",
-        findings.voters_up,
+        "No changes are possible: of {} voting agents {} {}, {} are needed. Reading goes on and may be stale.",
         findings.voters,
+        findings.voters_up,
+        if findings.voters_up == 1 { "answers" } else { "answer" },
         findings.voters / 2 + 1
     )
 }
