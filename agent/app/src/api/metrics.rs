@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use shoal_dav::{DoorStats, LATENCY_BUCKETS_MS};
 
 use super::Api;
 use super::caller::Caller;
@@ -31,6 +32,20 @@ impl Page {
 
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.metric(name, "gauge", help, &[(String::new(), value)]);
+    }
+
+    /// A histogram; the stats count each request in one bucket, Prometheus wants them summed up.
+    fn latencies(&mut self, name: &str, help: &str, stats: &DoorStats) {
+        let _ = writeln!(self.0, "# HELP shoal_{name} {help}\n# TYPE shoal_{name} histogram");
+        let counts = stats.latencies();
+        let limits = LATENCY_BUCKETS_MS.iter().map(|ms| (*ms as f64 / 1e3).to_string());
+        let mut total = 0;
+        for (limit, count) in limits.chain(["+Inf".to_owned()]).zip(&counts) {
+            total += count;
+            let _ = writeln!(self.0, "shoal_{name}_bucket{{le=\"{limit}\"}} {total}");
+        }
+        let _ = writeln!(self.0, "shoal_{name}_sum {}", stats.latency_sum_us() as f64 / 1e6);
+        let _ = writeln!(self.0, "shoal_{name}_count {total}");
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {
@@ -74,13 +89,42 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     if let Some(drive) = &agent.drive {
         drive_metrics(&mut page, drive);
     }
+    if let Some(stats) = &agent.dav_stats {
+        door_metrics(&mut page, stats);
+    }
     Ok(page.0)
 }
 
 fn drive_metrics(page: &mut Page, drive: &shoal_volume::Drive) {
     let stats = drive.stats();
-    page.counter("drive_read_bytes_total", "Bytes of files read here.", stats.read_bytes);
-    page.counter("drive_written_bytes_total", "Bytes of files written here.", stats.written_bytes);
+    for (name, help, value) in [
+        ("read_bytes", "Bytes of files read here.", stats.read_bytes),
+        ("written_bytes", "Bytes of files written here.", stats.written_bytes),
+        ("cache_hits", "Chunks found in memory.", stats.cache_hits),
+        ("cache_misses", "Chunks fetched from agents.", stats.cache_misses),
+        ("known_chunks", "Chunks not written because the pool had them.", stats.known_chunks),
+        ("hedges", "Reads that asked another agent because one was slow.", stats.hedges),
+        ("degraded_reads", "Reads that had to decode.", stats.degraded_reads),
+        ("replaced_shards", "Shards that went to another agent than first chosen.", stats.replaced_shards),
+        ("resealed_chunks", "Chunks cut anew because agents dropped out.", stats.resealed_chunks),
+        ("degraded_writes", "Chunks written with fewer shards than the policy asks.", stats.degraded_writes),
+        ("bad_shards", "Shards found missing or damaged.", stats.bad_shards),
+    ] {
+        page.counter(&format!("drive_{name}_total"), help, value);
+    }
+}
+
+fn door_metrics(page: &mut Page, stats: &DoorStats) {
+    let requests = stats.requests();
+    let samples = requests
+        .iter()
+        .map(|(method, status, count)| (format!("{{method=\"{method}\",status=\"{status}\"}}"), *count as f64));
+    page.metric("dav_requests_total", "counter", "WebDAV requests.", &samples.collect::<Vec<_>>());
+    page.counter("dav_received_bytes_total", "Bytes of bodies received.", stats.received_bytes());
+    page.counter("dav_sent_bytes_total", "Bytes of bodies sent.", stats.sent_bytes());
+    page.counter("dav_connections_total", "Connections accepted.", stats.connections());
+    page.gauge("dav_connections_open", "Connections open now.", stats.connections_open() as f64);
+    page.latencies("dav_request_seconds", "Time to answer WebDAV requests.", stats);
 }
 
 #[cfg(test)]
