@@ -6,7 +6,7 @@ use std::time::Duration;
 use dci_proto::AgentId;
 use shoal_consensus::{Consensus, ConsensusConfig};
 use shoal_dav::{Door, DoorConfig, DoorStats};
-use shoal_ledger::{AgentRecord, Command, LedgerClient};
+use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
 use shoal_net::Network;
 use shoal_store::{MemoryStore, ShardStore};
 use shoal_volume::{Drive, DriveConfig, ShardPeers};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::AgentError;
 use crate::addresses::certificate_names;
 use crate::auth::Credentials;
+use crate::clock;
 use crate::config::AgentConfig;
 use crate::context::AgentContext;
 use crate::copies::{CopySender, CopyShelf};
@@ -110,7 +111,7 @@ impl Assembly {
         let (directory, membership) = (self.directory.clone(), self.membership.clone());
         let members = Arc::new(MemberBook::new(network.clone(), health.clone(), directory, membership));
         let consensus = match self.membership.roles.mount || self.membership.roles.vote {
-            true => Some(self.start_consensus(network.clone()).await?),
+            true => Some(self.start_consensus(network.clone(), health.clone()).await?),
             false => None,
         };
         let ledger: Arc<dyn LedgerClient> = match &consensus {
@@ -122,15 +123,18 @@ impl Assembly {
         Ok(Core { network, health, members, consensus, ledger, pool_key, shelf, tasks, shutdown })
     }
 
-    async fn start_consensus(&self, network: Arc<dyn Network>) -> Result<Consensus, AgentError> {
+    async fn start_consensus(&self, network: Arc<dyn Network>, health: Arc<Health>) -> Result<Consensus, AgentError> {
         let config = ConsensusConfig {
             cache_bytes: usize::try_from(self.config.ledger_cache_bytes).unwrap_or(usize::MAX),
             heartbeat: self.config.timing.heartbeat,
             election_timeout: self.config.timing.election_timeout,
             ..ConsensusConfig::new(self.agent, self.config.data.join("ledger"))
         };
-        let transport = Arc::new(ControlTransport::new(network));
-        Consensus::start(config, transport).await.map_err(|error| AgentError::Consensus(error.to_string()))
+        let transport = Arc::new(ControlTransport::new(network, health));
+        let consensus = Consensus::start(config, transport).await;
+        let consensus = consensus.map_err(|error| AgentError::Consensus(error.to_string()))?;
+        clock::check(now_ms(), query::time_ms(&*consensus.view()?)?)?;
+        Ok(consensus)
     }
 
     /// From here on other members get answers, and are asked whether they live.

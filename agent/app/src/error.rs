@@ -13,6 +13,7 @@
 //! | 8 | written by a newer version of Shoal |
 //! | 9 | the ticket is not valid |
 //! | 10 | the pool cannot agree on changes now |
+//! | 11 | this computer's clock is years off |
 
 use std::path::PathBuf;
 
@@ -78,6 +79,14 @@ pub enum AgentError {
     /// Certificate or key for TLS cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The clock is years off.
+    #[error("this computer's clock says {now}, {reason}; set it right (`timedatectl set-ntp true`) and start again")]
+    Clock {
+        /// What it says.
+        now: String,
+        /// Why that cannot be.
+        reason: String,
+    },
     /// The text is no ticket.
     #[error("this is not a ticket: {0}")]
     NotATicket(String),
@@ -158,6 +167,7 @@ impl AgentError {
             Self::NoQuorum(_) | Self::NoPoolYet => 10,
             Self::Config { .. } | Self::Password(_) => 2,
             Self::JoinUnreachable(_) => 3,
+            Self::Clock { .. } => 11,
             Self::Tls(_) | Self::Kv(_) | Self::Consensus(_) | Self::Internal(_) => 1,
         }
     }

@@ -22,6 +22,7 @@ mod assembly;
 pub mod auth;
 pub mod census;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod context;
 pub mod copies;
@@ -42,6 +43,8 @@ mod membership;
 mod no_ledger;
 mod page;
 mod peers;
+#[cfg(test)]
+mod peers_tests;
 mod proof;
 mod renew;
 pub mod run;

@@ -13,7 +13,9 @@ use shoal_store::ShardStore;
 
 use crate::AgentError;
 use crate::assembly::Assembly;
+use crate::clock;
 use crate::config::AgentConfig;
+use crate::context::TICKET_LIFE_LIMIT;
 use crate::data_directory::{DataDirectory, Membership, random_secret};
 use crate::join::{Joined, ask_until_approved, join_with_ticket};
 use crate::listeners::{Doors, Listening};
@@ -80,6 +82,12 @@ pub struct Started {
 /// # Errors
 /// If its directory, a port, its configuration or its pool do not let it; nothing keeps running then.
 pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentError> {
+    // A ticket was made at most its longest life before it ends.
+    let seen_ms = match &entry {
+        Entry::Ticket(ticket) => ticket.expires_ms.saturating_sub(TICKET_LIFE_LIMIT.as_millis() as u64),
+        _ => 0,
+    };
+    clock::check(now_ms(), seen_ms)?;
     let directory = Arc::new(DataDirectory::open(&config.data)?);
     let membership = directory.membership()?;
     refuse_other_pool(&config, membership.as_ref(), &entry)?;

@@ -24,7 +24,8 @@ pub use exit::CliError;
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no agent answers; 4 not signed in or not allowed; 5 refused (not
 /// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
-/// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now.
+/// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
+/// computer's clock is years off.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
 struct Arguments {

@@ -1,0 +1,237 @@
+//! Shards between agents over a network in memory: kept, given, and dropped only with proof.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dci_proto::{AgentId, ContentId, ShardKey, StripeId, shard_hash};
+use shoal_ledger::{
+    ChunkRef, Command, FileContent, Guard, LedgerClient, LocalLedger, NewStripe, NodePath, ShardPlace, StripeRecord,
+    query,
+};
+use shoal_net::{Lane, MemoryHub, MemoryNetwork, Network, Peer};
+use shoal_store::{MemoryStore, ShardStore};
+use shoal_volume::{PeerError, ShardPeers, Urgency};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::config::Timing;
+use crate::data_directory::{DataDirectory, Membership};
+use crate::handler::{AgentHandler, Parts};
+use crate::health::Health;
+use crate::members::MemberBook;
+use crate::peers::Peers;
+use crate::wire::{self, Method, ShardDelete, WireError};
+
+const KEY: ShardKey = ShardKey { stripe: StripeId([5; 16]), index: 1 };
+
+/// Two agents that share a ledger; the second may be one that holds none.
+struct Pair {
+    hub: MemoryHub,
+    ledger: Arc<LocalLedger>,
+    agents: [AgentId; 2],
+    stores: [Arc<MemoryStore>; 2],
+    networks: [Arc<MemoryNetwork>; 2],
+    healths: [Arc<Health>; 2],
+    _folders: [TempDir; 2],
+}
+
+impl Pair {
+    fn new(second_holds_ledger: bool) -> Self {
+        let hub = MemoryHub::new(1);
+        let agents = [AgentId([1; 32]), AgentId([2; 32])];
+        let ledger = Arc::new(LocalLedger::with_pool(&agents, "pool").expect("a pool"));
+        let members = query::agents(&*ledger.view().expect("a view")).expect("members");
+        let stores = [(); 2].map(|()| Arc::new(MemoryStore::new(1 << 20)));
+        let handlers = [(); 2].map(|()| AgentHandler::default());
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let networks: [Arc<MemoryNetwork>; 2] =
+            std::array::from_fn(|index| hub.join(agents[index], Arc::new(handlers[index].clone())));
+        let healths: [Arc<Health>; 2] = std::array::from_fn(|index| {
+            let store: Arc<dyn ShardStore> = stores[index].clone();
+            Arc::new(Health::new(agents[index], Some(store), Timing::default()))
+        });
+        for index in 0..2 {
+            let (network, health): (Arc<dyn Network>, _) = (networks[index].clone(), healths[index].clone());
+            let directory = Arc::new(DataDirectory::open(folders[index].path()).expect("a directory"));
+            let known = members.iter().map(Into::into).collect();
+            let roles = shoal_ledger::AgentRoles::default();
+            let membership = Membership::new(dci_proto::PoolId::default(), "pool".into(), false, roles, known);
+            let book = MemberBook::new(network.clone(), health.clone(), directory, membership);
+            let peers = agents.map(|agent| Peer { agent, control_addresses: vec![], data_addresses: vec![] });
+            network.set_peers(peers.to_vec());
+            health.set_members(&members);
+            let held: Arc<dyn LedgerClient> = ledger.clone();
+            handlers[index].set(Parts {
+                agent: agents[index],
+                store: Some(stores[index].clone()),
+                consensus: None,
+                ledger: (index == 0 || second_holds_ledger).then_some(held),
+                health,
+                members: Arc::new(book),
+                network,
+                copies: None,
+            });
+        }
+        Self { hub, ledger, agents, stores, networks, healths, _folders: folders }
+    }
+
+    /// The members as the first agent sees them.
+    fn peers(&self) -> Peers {
+        let (store, network): (Arc<dyn ShardStore>, Arc<dyn Network>) =
+            (self.stores[0].clone(), self.networks[0].clone());
+        let health = self.healths[0].clone();
+        Peers::new(self.agents[0], Some(store), network, health, self.ledger.clone(), Timing::default())
+    }
+
+    /// A file whose only stripe has its shard 1 on the second agent.
+    async fn commit_file(&self, bytes: &Bytes) {
+        let place = |agent| ShardPlace { agent: Some(agent), hash: shard_hash(bytes) };
+        let size = u32::try_from(bytes.len()).expect("small");
+        let record = StripeRecord {
+            content: ContentId([9; 32]),
+            codec: 1,
+            k: 1,
+            m: 1,
+            plain_bytes: size,
+            stored_bytes: size,
+            shard_bytes: size,
+            compression: 0,
+            key_epoch: 1,
+            shards: self.agents.map(place).to_vec(),
+        };
+        let new_stripe = Some(NewStripe { id: KEY.stripe, record });
+        let chunk = ChunkRef { content: ContentId([9; 32]), plain_bytes: size, new_stripe };
+        let command = Command::CommitFile {
+            path: self.path(),
+            guard: Guard::default(),
+            content: FileContent::Chunks(vec![chunk]),
+            size_bytes: bytes.len() as u64,
+            modified_ms: None,
+            sha1: None,
+            media_type: None,
+        };
+        self.ledger.submit(command).await.expect("committed");
+    }
+
+    fn path(&self) -> NodePath {
+        let volume = query::volumes(&*self.ledger.view().expect("a view")).expect("volumes")[0].id;
+        NodePath::new(volume, vec!["file".into()]).expect("a path")
+    }
+
+    async fn remove_file(&self) {
+        let (path, guard) = (self.path(), Guard::default());
+        self.ledger.submit(Command::Remove { path, guard }).await.expect("removed");
+    }
+
+    async fn holds(&self, index: usize) -> bool {
+        self.stores[index].info(KEY).await.expect("asked").is_some()
+    }
+}
+
+fn bytes() -> Bytes {
+    Bytes::from_static(b"sixteen bytes...")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_kept_by_another_agent_comes_back_whole_or_in_part() {
+    let pair = Pair::new(true);
+    let peers = pair.peers();
+    let hash = shard_hash(&bytes());
+    peers.put(pair.agents[1], KEY, hash, bytes(), Urgency::Foreground).await.expect("kept");
+    assert!(pair.holds(1).await && !pair.holds(0).await);
+    assert_eq!(peers.get(pair.agents[1], KEY, None, Urgency::Foreground).await.expect("given"), bytes());
+    let part = peers.get(pair.agents[1], KEY, Some(8..13), Urgency::Background).await.expect("given");
+    assert_eq!(part, &b"bytes"[..]);
+    let missing = peers.get(pair.agents[0], KEY, None, Urgency::Foreground).await;
+    assert!(matches!(missing, Err(PeerError::NotFound(_))), "{missing:?}");
+    let wrong = peers.put(pair.agents[1], KEY, hash, Bytes::from_static(b"other"), Urgency::Foreground).await;
+    assert!(matches!(wrong, Err(PeerError::Failed { .. })), "{wrong:?}");
+}
+
+async fn dropped_only_with_proof(pair: Pair) {
+    let peers = pair.peers();
+    for agent in pair.agents {
+        peers.put(agent, KEY, shard_hash(&bytes()), bytes(), Urgency::Foreground).await.expect("kept");
+    }
+    pair.commit_file(&bytes()).await;
+    let refused = peers.delete(pair.agents[1], KEY).await;
+    assert!(
+        matches!(&refused, Err(PeerError::Failed { reason, .. }) if reason.contains("counts on it")),
+        "{refused:?}"
+    );
+    assert!(pair.holds(1).await);
+    pair.remove_file().await;
+    peers.delete(pair.agents[1], KEY).await.expect("dropped");
+    assert!(!pair.holds(1).await && pair.holds(0).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_the_ledger_counts_on_is_dropped_for_nobody() {
+    dropped_only_with_proof(Pair::new(true)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_without_a_ledger_asks_one_that_has_it_before_it_drops_a_shard() {
+    dropped_only_with_proof(Pair::new(false)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_from_the_future_is_no_proof() {
+    let pair = Pair::new(true);
+    pair.peers().put(pair.agents[1], KEY, shard_hash(&bytes()), bytes(), Urgency::Foreground).await.expect("kept");
+    let head = ShardDelete { key: KEY, position: 1_000_000 };
+    let request = wire::request(Method::ShardDelete, &head).expect("encodes");
+    let wait = Duration::from_secs(60);
+    let response = pair.networks[0].call(pair.agents[1], Lane::Background, request, wait).await.expect("answered");
+    assert!(matches!(wire::check(&response), Err(WireError::Refused { .. })), "{response:?}");
+    assert!(pair.holds(1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_hangs_is_given_up_within_a_second_and_one_that_answers_again_is_back_at_once() {
+    let pair = Pair::new(true);
+    let (peers, hung) = (pair.peers(), pair.agents[1]);
+    let network: Arc<dyn Network> = pair.networks[0].clone();
+    pair.healths[0].probe(&network, hung);
+    let mut changes = pair.healths[0].changes();
+    while !pair.healths[0].answers(hung) {
+        changes.changed().await.expect("watched");
+    }
+    pair.hub.cut(pair.agents[0], hung);
+    let begin = Instant::now();
+    let answer = peers.get(hung, KEY, None, Urgency::Foreground).await;
+    assert!(matches!(answer, Err(PeerError::Unreachable { .. })), "{answer:?}");
+    assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(!pair.healths[0].answers(hung));
+    let candidates = peers.candidates();
+    let known = candidates.iter().find(|candidate| candidate.agent == hung).expect("still a candidate");
+    assert!(known.suspect && known.free_bytes == 0, "{known:?}");
+
+    pair.hub.heal();
+    pair.healths[0].probe(&network, hung);
+    while !pair.healths[0].answers(hung) {
+        changes.changed().await.expect("watched");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_on_the_wrong_lane_and_unknown_ones_are_refused() {
+    let pair = Pair::new(true);
+    let put = wire::request(Method::ShardPut, &()).expect("encodes");
+    let ping = wire::request(Method::Ping, &()).expect("encodes");
+    let unknown = shoal_net::Request { method: 999, ..ping.clone() };
+    let consensus = wire::request(Method::Consensus, &()).expect("encodes");
+    for (lane, request) in [
+        (Lane::Control, put.clone()),
+        (Lane::Foreground, put),
+        (Lane::Control, ping.clone()),
+        (Lane::Background, ping),
+        (Lane::Control, unknown),
+        (Lane::Control, consensus),
+    ] {
+        let wait = Duration::from_secs(5);
+        let response = pair.networks[0].call(pair.agents[1], lane, request, wait).await.expect("answered");
+        assert!(matches!(wire::check(&response), Err(WireError::Refused { .. })), "{lane:?}: {response:?}");
+    }
+}
