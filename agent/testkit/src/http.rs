@@ -78,8 +78,10 @@ impl HttpClient {
     /// If the connection fails or the answer is no HTTP.
     pub fn put(&mut self, path: &str, length_bytes: u64, source: &mut dyn Read) -> Result<HttpResponse> {
         let mut answer = Vec::new();
+        // The source may have more than is to be sent.
+        let mut source = source.take(length_bytes);
         let mut response =
-            self.transfer("PUT", path, &[], Some(length_bytes), source, &mut |piece| answer.extend(piece))?;
+            self.transfer("PUT", path, &[], Some(length_bytes), &mut source, &mut |piece| answer.extend(piece))?;
         response.body = answer;
         Ok(response)
     }
@@ -114,7 +116,11 @@ impl HttpClient {
             head.push_str(&format!("Content-Length: {length}\r\n"));
         }
         head.push_str("\r\n");
-        send(connection.get_mut(), head.into_bytes(), source).with_context(|| format!("sending {method} {path}"))?;
+        if let Err(error) = send(connection.get_mut(), head.into_bytes(), source) {
+            // A server that refuses a body midway says why before it closes.
+            let said = receive(&mut connection, method, &mut |_| ()).map(|(response, _)| response.status);
+            return Err(error).with_context(|| format!("sending {method} {path}; the server answered {said:?}"));
+        }
         let (response, keep) =
             receive(&mut connection, method, sink).with_context(|| format!("the answer to {method} {path}"))?;
         if keep {
