@@ -1,4 +1,4 @@
-//! How the pool stands, in numbers and in one honest sentence ([`crate::verdict`]).
+//! How the pool stands, in numbers and in one honest sentence (`verdict`).
 //!
 //! Pure: takes what the ledger, health and consensus know, returns a report. Serialised it is what
 //! `shoal status --json` prints; its keys are stable.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use harness::{Folder, cut_off, invite, noise, read, remove, same_place, wait_for, write};
 use shoal::AgentError;
+use shoal::context::TICKET_LIFE_DEFAULT;
+use shoal::copies::Opener;
+use shoal::run::Agent;
 use shoal::start::{Entry, start};
 use shoal::ticket::Ticket;
 use shoal_ledger::AgentRoles;
@@ -158,4 +161,76 @@ async fn one_agent_to_a_directory_and_none_to_a_port_in_use() {
     assert!(matches!(error, AgentError::Listen { .. }), "{error}");
     assert_eq!(error.exit_code(), 7);
     assert!(!folder.config("two").data.join("membership.json").exists(), "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_only_stores_holds_shards_and_neither_key_nor_ledger() {
+    let folder = Folder::new();
+    let (first, _) = folder.found("one").await;
+    let roles = AgentRoles { store: true, mount: false, vote: false };
+    let ticket = first.context().invite("admin", roles, TICKET_LIFE_DEFAULT).await.expect("an invitation");
+    let storing = folder.join("storing", ticket).await.expect("joins");
+    let (context, data) = (first.context(), storing.context().data().to_owned());
+    wait_for("both to be up", async || {
+        context.status().await.is_ok_and(|status| status.nodes.iter().filter(|node| node.state.answers()).count() == 2)
+    })
+    .await;
+    let bytes = noise(9, MEBIBYTE);
+    write(context, "file", &bytes).await.expect("written");
+    assert_eq!(read(context, "file").await.expect("read"), bytes);
+    assert_eq!(storing.context().store.space().shards, 1, "each of the two has a copy");
+    assert!(!data.join("pool.key").exists() && !data.join("ledger").exists());
+    assert!(storing.context().drive.is_none() && storing.context().dav_address.is_none());
+    assert!(storing.context().members().is_err(), "it says that it holds no ledger");
+
+    remove(context, "file").await;
+    wait_for("it to drop its shard on proof", async || storing.context().store.space().shards == 0).await;
+    let config = same_place(storing.context());
+    storing.stop().await;
+    let again = start(config, Entry::Usual).await.expect("comes back");
+    wait_for("it to be heard again", async || {
+        context.status().await.is_ok_and(|status| status.nodes.iter().all(|node| node.state.answers()))
+    })
+    .await;
+    assert!(again.agent.context().drive.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_store_keeps_a_copy_of_the_ledger_that_only_the_pool_can_read() {
+    let folder = Folder::new();
+    let copying = |name: &str| {
+        let mut config = folder.config(name);
+        config.timing.copy_interval = Duration::from_millis(300);
+        config
+    };
+    let founder = start(copying("one"), Entry::Usual).await.expect("starts").agent;
+    let ticket = invite(founder.context()).await;
+    let joiner = start(copying("two"), Entry::Ticket(ticket)).await.expect("joins").agent;
+    write(founder.context(), "recognisable-name", &noise(1, 100)).await.expect("written");
+    let newest = |agent: &Agent| {
+        let copies = std::fs::read_dir(agent.context().data().join("ledger-copies")).into_iter().flatten();
+        let mut copies: Vec<_> = copies.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        copies.retain(|path| path.extension().is_some_and(|extension| extension == "copy"));
+        copies.sort();
+        copies.pop().and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+    };
+    let key: [u8; 32] =
+        std::fs::read(founder.context().data().join("pool.key")).expect("a key").try_into().expect("32");
+    let pool = founder.context().pool().expect("a pool").id;
+    let holds_name = |bytes: &[u8]| bytes.windows(17).any(|window| window == b"recognisable-name");
+    for agent in [&founder, &joiner] {
+        let mut copy = Vec::new();
+        wait_for("a copy with the file's name in it", async || {
+            copy = newest(agent);
+            let Ok(mut opener) = Opener::new(&key, pool, &copy) else { return false };
+            let mut plain = Vec::new();
+            while let Ok(Some(piece)) = opener.next_piece() {
+                plain.extend(piece);
+            }
+            holds_name(&plain)
+        })
+        .await;
+        assert!(!holds_name(&copy), "the name is readable without the key");
+        assert!(Opener::new(&[0; 32], pool, &copy).is_ok_and(|mut opener| opener.next_piece().is_err()));
+    }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use shoal_testkit::{DemoOptions, DemoPool, HttpClient, RandomBytes, free_port_base, wait_until};
+use shoal_testkit::{DemoOptions, DemoPool, HttpClient, HttpResponse, RandomBytes, free_port_base, wait_until};
 
 /// How long one request may take before the test calls it hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -60,7 +60,8 @@ struct Load {
     next: AtomicUsize,
     written: AtomicUsize,
     read: AtomicUsize,
-    longest_ms: AtomicUsize,
+    /// What each request of this phase took.
+    took: Mutex<Vec<Duration>>,
 }
 
 impl Load {
@@ -70,7 +71,7 @@ impl Load {
             next: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
-            longest_ms: AtomicUsize::new(0),
+            took: Mutex::new(Vec::new()),
         }
     }
 
@@ -89,9 +90,9 @@ impl Load {
     fn timed(&self, request: impl FnOnce() -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         let result = request();
-        let took = usize::try_from(begin.elapsed().as_millis()).unwrap_or(usize::MAX);
-        self.longest_ms.fetch_max(took, Ordering::Relaxed);
-        result.with_context(|| format!("after {took} ms"))
+        let took = begin.elapsed();
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        result.with_context(|| format!("after {} ms", took.as_millis()))
     }
 
     /// Waits until this many more files have been written and read back.
@@ -100,6 +101,15 @@ impl Load {
         wait_until("the load to go on", STEP_DEADLINE, || {
             Ok((self.stop.load(Ordering::Relaxed) || self.read.load(Ordering::Relaxed) >= goal).then_some(()))
         })
+    }
+
+    /// Ends a phase of the load, says how long its requests took, and returns what the longest took.
+    fn longest(&self, phase: &str) -> Duration {
+        let mut took = std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner));
+        took.sort_unstable();
+        let at = |percent: usize| took.get(took.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default();
+        println!("{phase}: {} requests, median {:?}, p95 {:?}, longest {:?}", took.len(), at(50), at(95), at(100));
+        at(100)
     }
 }
 
@@ -133,14 +143,18 @@ fn two_of_six_agents_killed_fail_no_request() -> Result<()> {
     let _alone = alone();
     let directory = tempfile::tempdir()?;
     let pool = start(directory.path())?;
-    let load = under_load(&pool, [0, 3], |load| {
+    let (followers, _) = followers(&pool)?;
+    let load = under_load(&pool, [followers[0], followers[1]], |load| {
         load.proceed(12)?;
-        pool.kill(4)?;
+        let usual = load.longest("six agents");
+        pool.kill(followers[3])?;
         load.proceed(12)?;
-        pool.kill(5)?;
-        load.proceed(24)
+        no_stall(usual, load.longest("one killed"), FOLLOWER_STALL)?;
+        pool.kill(followers[4])?;
+        load.proceed(24)?;
+        no_stall(usual, load.longest("two killed"), FOLLOWER_STALL)
     })?;
-    let mut client = pool.client(1, ANSWER_DEADLINE)?;
+    let mut client = pool.client(followers[2], ANSWER_DEADLINE)?;
     for number in 0..load.written.load(Ordering::Relaxed) {
         check(&mut client, number).context("read through another door afterwards")?;
     }
@@ -153,26 +167,44 @@ fn the_leader_killed_fails_no_request() -> Result<()> {
     let _alone = alone();
     let directory = tempfile::tempdir()?;
     let pool = start(directory.path())?;
-    let leader = leader(&pool)?;
-    let doors = [(leader + 1) % 6, (leader + 3) % 6];
-    under_load(&pool, doors, |load| {
+    let (followers, leader) = followers(&pool)?;
+    under_load(&pool, [followers[0], followers[2]], |load| {
         load.proceed(12)?;
+        let usual = load.longest("six agents");
         pool.kill(leader)?;
-        load.proceed(24)
+        load.proceed(24)?;
+        no_stall(usual, load.longest("the leader killed"), LEADER_STALL)
     })?;
     Ok(())
 }
 
-fn leader(pool: &DemoPool) -> Result<usize> {
+/// What a stall may add to the slowest usual request: twice what is promised, since the machine that runs the tests is
+/// small and busy. The benchmarks hold the promise itself.
+const FOLLOWER_STALL: Duration = Duration::from_secs(2);
+const LEADER_STALL: Duration = Duration::from_secs(6);
+
+fn no_stall(usual: Duration, longest: Duration, limit: Duration) -> Result<()> {
+    ensure!(longest <= usual + limit, "a request took {longest:?}; before, the longest took {usual:?}");
+    Ok(())
+}
+
+/// The agents that do not lead the ledger, and the one that does.
+fn followers(pool: &DemoPool) -> Result<(Vec<usize>, usize)> {
+    let leaders = agents_where(pool, "leader", true)?;
+    let leader = *leaders.first().context("nobody leads")?;
+    Ok(((1..6).map(|offset| (leader + offset) % 6).collect(), leader))
+}
+
+/// The agents of which `shoal nodes --json` says so.
+fn agents_where(pool: &DemoPool, key: &str, value: bool) -> Result<Vec<usize>> {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_shoal"))
         .args(["nodes", "--json", "--data"])
         .arg(&pool.agent(0).data)
         .output()?;
     let nodes: serde_json::Value = serde_json::from_slice(&output.stdout).context("nodes --json")?;
-    let leads = |node: &&serde_json::Value| node["leader"] == true;
-    let node = nodes["nodes"].as_array().and_then(|nodes| nodes.iter().find(leads)).context("nobody leads")?;
-    let index = pool.info().agents.iter().position(|agent| node["id"] == agent.id.as_str());
-    index.context("the leader is none of the demo's agents")
+    let nodes = nodes["nodes"].as_array().context("a list of nodes")?;
+    let ids = nodes.iter().filter(|node| node[key] == value).filter_map(|node| node["id"].as_str());
+    ids.map(|id| pool.info().agents.iter().position(|agent| agent.id == id).context("no agent of the demo")).collect()
 }
 
 /// A peer that hangs (SIGSTOP) fails nobody's request, and wakes up again as a member.
@@ -181,25 +213,47 @@ fn a_hung_agent_fails_no_request() -> Result<()> {
     let _alone = alone();
     let directory = tempfile::tempdir()?;
     let pool = start(directory.path())?;
-    let leader = leader(&pool)?;
-    let hung = (leader + 1) % 6;
-    let doors = [(leader + 2) % 6, (leader + 3) % 6];
-    under_load(&pool, doors, |load| {
+    let (followers, _) = followers(&pool)?;
+    hang(&pool, followers[0], [followers[1], followers[2]], FOLLOWER_STALL)
+}
+
+/// The same when it is the one that leads the ledger: another takes over.
+#[test]
+fn a_hung_leader_fails_no_request() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let (followers, leader) = followers(&pool)?;
+    hang(&pool, leader, [followers[0], followers[2]], LEADER_STALL)
+}
+
+fn hang(pool: &DemoPool, hung: usize, doors: [usize; 2], stall: Duration) -> Result<()> {
+    under_load(pool, doors, |load| {
         load.proceed(12)?;
+        let usual = load.longest("six agents");
         pool.signal(hung, Signal::STOP)?;
         let result = load.proceed(24);
+        let longest = load.longest("one hung");
         pool.signal(hung, Signal::CONT)?;
-        result?;
-        load.proceed(6)
+        result.and_then(|()| no_stall(usual, longest, stall))?;
+        load.proceed(6)?;
+        load.longest("it woke up");
+        Ok(())
     })?;
     wait_until("the agent that hung to be up again", STEP_DEADLINE, || {
-        let status = pool.status(doors[0])?;
-        let up = status["nodes"].as_array().map(|nodes| nodes.iter().filter(|node| node["state"] == "up").count());
-        Ok((up == Some(6)).then_some(()))
+        Ok((answering(pool, doors[0])? == 6).then_some(()))
     })
 }
 
-/// A third agent gone of six: what cannot be read is refused with a clear 503, and what can be is served.
+/// How many agents answer, as one of them sees it.
+fn answering(pool: &DemoPool, door: usize) -> Result<usize> {
+    let status = pool.status(door)?;
+    let nodes = status["nodes"].as_array().context("nodes")?;
+    Ok(nodes.iter().filter(|node| node["state"] == "up").count())
+}
+
+/// A third agent gone of six, all three of them voters: what cannot be read is refused with a prompt and clear 503, what
+/// can be is served, nothing is written, and status says so.
 #[test]
 fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
     let _alone = alone();
@@ -209,36 +263,51 @@ fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
     for number in 0..12 {
         put(&mut client, number)?;
     }
-    for index in [3, 4, 5] {
-        pool.kill(index)?;
+    let gone: Vec<usize> = agents_where(&pool, "voter", true)?.into_iter().filter(|index| *index != 0).take(3).collect();
+    let left: Vec<usize> = (0..6).filter(|index| !gone.contains(index)).collect();
+    for index in &gone {
+        pool.kill(*index)?;
     }
-    wait_until("the three to be noticed", STEP_DEADLINE, || {
-        let status = pool.status(0)?;
-        let up = status["nodes"].as_array().map(|nodes| nodes.iter().filter(|node| node["state"] == "up").count());
-        Ok((up == Some(3)).then_some(()))
-    })?;
-    let mut served = 0;
+    for door in &left {
+        wait_until("the three to be noticed", STEP_DEADLINE, || {
+            Ok((answering(&pool, *door)? == 3 && pool.status(*door)?["quorum"] == false).then_some(()))
+        })?;
+    }
+    let verdict = pool.status(left[0])?["verdict"].to_string();
+    ensure!(verdict.contains("No changes are possible") && verdict.contains("Reading goes on"), "{verdict}");
     for number in 0..12 {
-        let mut other = pool.client(number % 3, ANSWER_DEADLINE)?;
-        match other.request("GET", &format!("/pool/file-{number}"), &[], b"") {
-            Ok(response) if response.status == 200 => {
-                ensure!(response.body == content(number), "file-{number} has other bytes than were written");
-                served += 1;
-            }
-            Ok(response) if response.status == 503 => {
-                ensure!(response.header("retry-after").is_some(), "a 503 says when to try again");
-            }
-            Ok(response) => bail!("status {} for file-{number}", response.status),
-            // A body that cannot be finished is cut, never padded.
-            Err(_) => {}
+        let mut other = pool.client(left[number % 3], ANSWER_DEADLINE)?;
+        let path = format!("/pool/file-{number}");
+        let (response, took) = promptly(&mut other, "GET", &path)?;
+        // Empty and inline files lie in the ledger, which every agent holds; of the others up to 64 KiB one of three
+        // copies may be left; a third of a stripe that was cut in four is not enough.
+        let expected: &[u16] = match content(number).len() {
+            0..=2048 => &[200],
+            2049..=65_536 => &[200, 503],
+            _ => &[503],
+        };
+        ensure!(expected.contains(&response.status), "status {} for {path} after {took:?}", response.status);
+        match response.status {
+            200 => ensure!(response.body == content(number), "{path} has other bytes than were written"),
+            _ => ensure!(response.header("retry-after").is_some(), "a 503 says when to try again"),
         }
     }
-    // Empty and inline files live in the ledger, which every agent holds.
-    ensure!(served >= 4, "only {served} of 12 files were served");
-    let refused = client.request("PUT", "/pool/refused", &[], b"x")?;
-    ensure!(refused.status == 503, "writing without a quorum answered {}", refused.status);
-    ensure!(refused.header("retry-after").is_some(), "a 503 says when to try again");
+    for (method, path) in [("PUT", "/pool/refused"), ("DELETE", "/pool/file-1"), ("MKCOL", "/pool/folder")] {
+        let (refused, took) = promptly(&mut client, method, path)?;
+        ensure!(refused.status == 503, "{method} without a quorum answered {} after {took:?}", refused.status);
+        ensure!(refused.header("retry-after").is_some(), "a 503 says when to try again");
+    }
     Ok(())
+}
+
+/// A request whose answer, whatever it is, must come soon: a second is promised, the tests' machine is given two.
+fn promptly(client: &mut HttpClient, method: &str, path: &str) -> Result<(HttpResponse, Duration)> {
+    let begin = Instant::now();
+    let response = client.request(method, path, &[], b"")?;
+    let took = begin.elapsed();
+    println!("{method} {path}: {} after {took:?}", response.status);
+    ensure!(took <= Duration::from_secs(2), "{method} {path}: {} only after {took:?}", response.status);
+    Ok((response, took))
 }
 
 /// Invariant 1 and 2: all agents get `kill -9` mid-upload and are restarted: all that was acknowledged is there, and no

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dci_proto::CommandId;
+use dci_proto::{AgentId, CommandId};
 use shoal_ledger::{Command, KvError, KvRead, LedgerClient, Outcome, Rejection, Submission, SubmitError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -141,18 +141,31 @@ impl Shared {
     }
 
     /// Ends when there is no use in waiting: at the deadline, or when no quorum has been heard of for longer than an
-    /// election takes. Says why.
+    /// election takes, or too few voters are there for any election. Says why.
     pub(crate) async fn given_up(&self, deadline: Instant) -> String {
         /// How often is looked.
         const LOOK_EVERY: Duration = Duration::from_millis(100);
         loop {
-            if self.hearing.quorum_lost_for().is_some_and(|lost| lost > self.election_limit) {
-                return "no leader with enough followers has been heard of".to_owned();
+            if let Some(lost) = self.hearing.quorum_lost_for() {
+                if lost > self.election_limit {
+                    return "no leader with enough followers has been heard of".to_owned();
+                }
+                if !self.may_have_quorum() {
+                    return "too few of the agents that vote answer".to_owned();
+                }
             }
             if Instant::now() >= deadline {
                 return "no answer in time from a leader with enough followers".to_owned();
             }
             tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_EVERY)).await;
         }
+    }
+
+    /// Whether enough voters to elect a leader are not known to be away.
+    fn may_have_quorum(&self) -> bool {
+        let metrics = self.raft_metrics.borrow();
+        let sets = metrics.membership_config.membership().get_joint_config();
+        let there = |agent: &&AgentId| **agent == self.agent || self.peers.may_answer(**agent);
+        sets.iter().all(|voters| voters.iter().filter(there).count() * 2 > voters.len())
     }
 }

@@ -47,6 +47,12 @@ pub trait ConsensusTransport: Send + Sync {
     /// Sends a message to another member's [`Consensus::handle`] and returns its answer. Errors are text for the log;
     /// all of them are "unreachable" to Raft.
     async fn call(&self, to: AgentId, message: Bytes, timeout: Duration) -> Result<Bytes, String>;
+
+    /// Whether another member is not known to be away. Only used to tell sooner that waiting for a quorum is no use.
+    fn may_answer(&self, agent: AgentId) -> bool {
+        let _ = agent;
+        true
+    }
 }
 
 /// How consensus behaves.

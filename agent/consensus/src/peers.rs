@@ -46,6 +46,11 @@ impl Peers {
         decode(&answer.map_err(CallError::Unreachable)?).map_err(CallError::Unreachable)
     }
 
+    /// Whether an agent is not known to be away.
+    pub(crate) fn may_answer(&self, agent: AgentId) -> bool {
+        self.transport.may_answer(agent)
+    }
+
     /// Whether the last call to it failed.
     pub(crate) fn is_silent(&self, agent: AgentId) -> bool {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).contains(&agent)

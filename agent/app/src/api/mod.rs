@@ -2,7 +2,7 @@
 //! can never act here.
 //!
 //! The CLI, the page and scripts call the same calls with the same rights. Everything but `/healthz`, the sign-in page
-//! and its assets wants to know who asks ([`caller`]).
+//! and its assets wants to know who asks (`caller`).
 
 mod caller;
 mod events;

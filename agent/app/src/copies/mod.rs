@@ -1,8 +1,8 @@
 //! Encrypted copies of the ledger on every store: should all voters be gone for good, the pool is recovered from the
 //! newest one.
 //!
-//! The leader reads its state row by row, encrypts it ([`sealed`]) and sends it round in pieces; each store keeps the
-//! newest two ([`shelf`]). Stores cannot read them.
+//! The leader reads its state row by row, encrypts it (`sealed`) and sends it round in pieces; each store keeps the
+//! newest two (`shelf`). Stores cannot read them.
 
 mod sealed;
 mod shelf;
