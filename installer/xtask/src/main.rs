@@ -22,6 +22,8 @@ enum Task {
     /// Checks everything CI checks, and writes nothing outside `target/`: format, lints, layering, licences,
     /// tests, docs.
     Verify(verify::Options),
+    /// Checks only the layering rules: what pure crates may reach, and which crate may know which.
+    Layering,
     /// Runs the acceptance checks, real WebDAV clients, against a real pool of six agents.
     Accept(accept::Options),
     /// Two agents on two hosts (network namespaces) find each other by mDNS, join, and share a file. Needs root.
@@ -34,6 +36,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Verify(options) => verify::run(&options),
+        Task::Layering => purity::check(),
         Task::Accept(options) => accept::run(&options),
         Task::Hosts => hosts::run(),
         Task::Bench(bench) => bench::run(&bench),
