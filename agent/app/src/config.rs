@@ -26,6 +26,8 @@ pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const LEDGER_CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 /// Bytes of a disk's free space left to its owner unless said otherwise.
 pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Seconds between two looks for garbage, at most.
+const JANITOR_INTERVAL_S: u64 = 60;
 /// Characters of an agent's name, at most.
 const NAME_LIMIT: usize = 64;
 
@@ -92,7 +94,7 @@ impl Default for Timing {
             probe_timeout: Duration::from_millis(450),
             absent_after: Duration::from_secs(30 * 60),
             garbage_grace: Duration::from_secs(10 * 60),
-            janitor_interval: Duration::from_secs(60),
+            janitor_interval: Duration::from_secs(JANITOR_INTERVAL_S),
             membership_interval: Duration::from_secs(5),
             voter_trial: Duration::from_secs(1),
             voter_patience: Duration::from_secs(120),
@@ -135,7 +137,7 @@ pub struct AgentConfig {
     pub tls: Option<TlsFiles>,
     /// What it offers to do; a ticket may allow less.
     pub roles: AgentRoles,
-    /// How long things take; not in the file.
+    /// How long things take; of these only the garbage's grace is in the file.
     pub timing: Timing,
 }
 
@@ -174,6 +176,7 @@ struct ConfigFile {
     announce: Option<bool>,
     cache_bytes: Option<u64>,
     ledger_cache_bytes: Option<u64>,
+    garbage_grace_s: Option<u64>,
     tls: Option<TlsFiles>,
     roles: Option<AgentRoles>,
     #[serde(default)]
@@ -265,6 +268,11 @@ impl AgentConfig {
         set(&mut self.roles, file.roles);
         self.data_listen = file.data_listen;
         self.tls = file.tls;
+        if let Some(seconds) = file.garbage_grace_s {
+            self.timing.garbage_grace = Duration::from_secs(seconds);
+            // Looked for as often as it takes to notice in time, but not all the time.
+            self.timing.janitor_interval = Duration::from_secs(seconds.clamp(1, JANITOR_INTERVAL_S));
+        }
         if !file.store.is_empty() {
             let data = &self.data;
             let store = |store: StoreFile| StoreDirectory {
@@ -325,6 +333,7 @@ impl AgentConfig {
             announce: Some(self.announce),
             cache_bytes: Some(self.cache_bytes),
             ledger_cache_bytes: None,
+            garbage_grace_s: None,
             tls: self.tls.clone(),
             roles: (self.roles != AgentRoles::default()).then_some(self.roles),
             store: self.stores.iter().map(store).collect(),

@@ -22,8 +22,11 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    /// Takes the ports people use.
+    /// Takes the ports people use, and sees to it that those agents use are free: taking these needs the agent's key.
     pub(crate) async fn bind(config: &AgentConfig) -> Result<Self, AgentError> {
+        for address in [config.listen, config.data_listen()] {
+            bind(address, "other agents").await?;
+        }
         let (api, api_address) = bind(config.api, "console and API").await?;
         let (dav, dav_address) = match config.roles.mount {
             true => bind(config.dav, "the drive").await.map(|(listener, address)| (Some(listener), address))?,

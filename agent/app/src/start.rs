@@ -88,10 +88,15 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
         _ => 0,
     };
     clock::check(now_ms(), seen_ms)?;
+    // Who runs already on that directory says so; where there is none, a port in use is told before one is made.
+    let early = if config.data.exists() { None } else { Some(Doors::bind(&config).await?) };
     let directory = Arc::new(DataDirectory::open(&config.data)?);
     let membership = directory.membership()?;
     refuse_other_pool(&config, membership.as_ref(), &entry)?;
-    let doors = Doors::bind(&config).await?;
+    let doors = match early {
+        Some(doors) => doors,
+        None => Doors::bind(&config).await?,
+    };
     let seed = directory.key_seed()?;
     let agent = shoal_net::agent_id_of_seed(&seed).map_err(|error| AgentError::Internal(error.to_string()))?;
     let listening = Listening::start(&config, &seed).await?;
