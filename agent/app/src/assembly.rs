@@ -32,6 +32,7 @@ use crate::listeners::{Doors, Listening};
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
 use crate::no_ledger::NoLedger;
+use crate::orphans::Orphans;
 use crate::peers::Peers;
 use crate::renew::Renewal;
 use crate::run::{Agent, WaysIn};
@@ -187,11 +188,16 @@ impl Assembly {
         ))
     }
 
-    /// What the leader of the ledger does; every agent that may lead is ready to.
+    /// What is done on the ledger's word: by every store for itself, and by the leader, which every agent is ready to be.
     fn tend_ledger(&self, core: &mut Core, peers: &Arc<dyn ShardPeers>) {
         let Some(consensus) = core.consensus.clone() else { return };
         let timing = self.config.timing.clone();
         let (ledger, health) = (core.ledger.clone(), core.health.clone());
+        if let Some(store) = self.store.clone() {
+            let file = self.config.data.join("orphans.json");
+            let orphans = Orphans { agent: self.agent, store, ledger: ledger.clone(), file };
+            core.tasks.spawn(orphans.run(core.shutdown.clone()));
+        }
         let keeper =
             MembershipKeeper::new(self.agent, consensus.clone(), ledger.clone(), health.clone(), timing.clone());
         core.tasks.spawn(keeper.run(core.shutdown.clone()));

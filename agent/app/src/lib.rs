@@ -41,6 +41,7 @@ mod listeners;
 mod members;
 mod membership;
 mod no_ledger;
+mod orphans;
 mod page;
 mod peers;
 #[cfg(test)]
