@@ -30,6 +30,14 @@ pub enum CliError {
         /// What it said.
         error: ApiError,
     },
+    /// An agent started by this command ended; its code is passed on.
+    #[error("{reason}")]
+    AgentEnded {
+        /// What it said.
+        reason: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// The agent could not start or go on.
     #[error(transparent)]
     Agent(#[from] crate::AgentError),
@@ -50,6 +58,7 @@ impl CliError {
                 400 => 2,
                 _ => 1,
             },
+            Self::AgentEnded { code, .. } => *code,
             Self::Agent(error) => error.exit_code(),
         }
     }

@@ -65,6 +65,7 @@ enum Command {
     Join {
         /// The ticket `shoal invite` printed, or the address of an agent (HOST:PORT of its data channel) to ask without
         /// one and wait for an admin's approval.
+        #[arg(env = "SHOAL_TICKET", hide_env_values = true)]
         ticket: String,
         #[command(flatten)]
         up: up::UpOptions,
@@ -77,8 +78,8 @@ enum Command {
     ///
     /// Example: shoal invite --hours 2
     Invite {
-        /// Hours the ticket is good for.
-        #[arg(long, default_value_t = 24)]
+        /// Hours the ticket is good for, at most 720 (30 days).
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]
         hours: u64,
         /// The new agent only holds shards: it serves no drive and never gets the pool's key.
         #[arg(long)]
@@ -125,26 +126,36 @@ enum Command {
 #[derive(Subcommand)]
 enum NodeCommand {
     /// Let an agent in that asked to join without a ticket. Compare its fingerprint first.
+    ///
+    /// Example: shoal node approve oheZ6t6H
     Approve {
         /// Its id, fingerprint or name.
         node: String,
     },
     /// Turn away an agent that asked to join.
+    ///
+    /// Example: shoal node reject oheZ6t6H
     Reject {
         /// Its id, fingerprint or name.
         node: String,
     },
     /// Give it nothing new, for maintenance.
+    ///
+    /// Example: shoal node pause office-pc
     Pause {
         /// Its id, fingerprint or name.
         node: String,
     },
     /// End a pause.
+    ///
+    /// Example: shoal node resume office-pc
     Resume {
         /// Its id, fingerprint or name.
         node: String,
     },
     /// Change its nickname.
+    ///
+    /// Example: shoal node rename office-pc front-desk
     Rename {
         /// Its id, fingerprint or name.
         node: String,
@@ -152,6 +163,8 @@ enum NodeCommand {
         name: String,
     },
     /// Strike it off the pool. Refused while data still counts on it.
+    ///
+    /// Example: shoal node remove office-pc
     Remove {
         /// Its id, fingerprint or name.
         node: String,
@@ -164,8 +177,12 @@ enum NodeCommand {
 #[derive(Subcommand)]
 enum VolumeCommand {
     /// All volumes, what is in them and how they keep it.
+    ///
+    /// Example: shoal volume list
     List,
     /// Make a volume.
+    ///
+    /// Example: shoal volume create photos --survive 1
     Create {
         /// Its name, also in the drive's URL.
         name: String,
@@ -173,22 +190,31 @@ enum VolumeCommand {
         policy: VolumePolicyOptions,
     },
     /// Change how a volume keeps what is written from now on.
+    ///
+    /// Example: shoal volume set photos --survive pool --compress false
     Set {
         /// Its name.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         #[command(flatten)]
         policy: VolumePolicyOptions,
     },
     /// Rename a volume; drives mapped under the old name must be mapped anew.
+    ///
+    /// Example: shoal volume rename photos pictures
     Rename {
         /// Its name.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// The new name.
         new_name: String,
     },
     /// Remove a volume and everything in it.
+    ///
+    /// Example: shoal volume remove photos --force
     Remove {
         /// Its name.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// Remove it though there are files in it.
         #[arg(long)]
@@ -209,8 +235,12 @@ struct VolumePolicyOptions {
 #[derive(Subcommand)]
 enum PolicyCommand {
     /// Print it.
+    ///
+    /// Example: shoal policy show
     Show,
     /// Change it for what is written from now on.
+    ///
+    /// Example: shoal policy set --survive 2
     Set {
         /// How many agents may be lost without losing data (0 to 8).
         #[arg(long)]
@@ -221,10 +251,15 @@ enum PolicyCommand {
 #[derive(Subcommand)]
 enum UserCommand {
     /// All users.
+    ///
+    /// Example: shoal user list
     List,
-    /// Add a user. The password is read from standard input; with none given one is made up and printed once.
+    /// Add a user. A password is made up and printed once, unless --password-stdin gives one.
+    ///
+    /// Example: shoal user add ana --role operator
     Add {
         /// The name to sign in with.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// What they may do: viewer, user, operator or admin.
         #[arg(long, default_value = "user")]
@@ -234,16 +269,22 @@ enum UserCommand {
         password_stdin: bool,
     },
     /// Change a user's password: made up and printed once, or read from standard input.
+    ///
+    /// Example: shoal user passwd ana --password-stdin < file
     Passwd {
         /// Whose.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// Read the password from standard input, one line.
         #[arg(long)]
         password_stdin: bool,
     },
     /// Remove a user.
+    ///
+    /// Example: shoal user remove ana
     Remove {
         /// Whom.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
     },
 }
@@ -255,12 +296,23 @@ pub fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shoal: {error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("  {hint}");
-            }
+            tell(&error, arguments.json);
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// On standard error, so that standard output carries answers only.
+fn tell(error: &CliError, json: bool) {
+    if json {
+        let told =
+            serde_json::json!({ "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() });
+        eprintln!("{told}");
+        return;
+    }
+    eprintln!("shoal: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("  {hint}");
     }
 }
 

@@ -24,6 +24,8 @@ const AGENTS_LIMIT: usize = 32;
 const PORT_STEP: u16 = 10;
 /// How long agents may take to come up, each.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the pool may take to have everyone take part before it is used as it is.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long agents may take to end before they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
