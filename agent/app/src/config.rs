@@ -351,18 +351,28 @@ fn set<T>(target: &mut T, value: Option<T>) {
 fn parse(path: &Path, bytes: &[u8]) -> Result<ConfigFile, AgentError> {
     let fault = |reason: String| AgentError::Config { path: path.to_owned(), reason };
     let text = std::str::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".into()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| fault(error.message().to_owned()))?;
+    let mistake = |error: toml::de::Error| fault(one_line(text, &error));
+    let table: toml::Table = text.parse().map_err(mistake)?;
     let version = match table.get("version") {
         None => return Err(fault("it has no `version`".into())),
         Some(value) => value.as_integer().and_then(|version| u32::try_from(version).ok()),
     };
     match version {
-        Some(CONFIG_VERSION) => toml::from_str(text).map_err(|error| fault(error.to_string().trim().to_owned())),
+        Some(CONFIG_VERSION) => toml::from_str(text).map_err(mistake),
         Some(found) if found > CONFIG_VERSION => {
             Err(AgentError::NewerVersion { what: path.display().to_string(), found, known: CONFIG_VERSION })
         }
         _ => Err(fault("its `version` is no version of Shoal's".into())),
     }
+}
+
+/// A mistake in a file and the line it is in, in one line.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let index = before.matches('\n').count();
+    let line = text.lines().nth(index).unwrap_or_default().trim();
+    format!("line {} ({line}): {message}", index + 1)
 }
 
 /// Where an agent keeps everything unless told otherwise.

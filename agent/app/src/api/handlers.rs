@@ -40,6 +40,10 @@ impl From<JsonRejection> for Failure {
 
 /// Alive, and what could be wrong: for a load balancer or a watchdog. Says nothing to strangers but that.
 pub(super) async fn health(State(api): Shared) -> (StatusCode, Json<Value>) {
+    if api.agent.consensus.is_none() {
+        // It holds no ledger and cannot tell.
+        return (StatusCode::OK, Json(json!({ "alive": true, "quorum": null })));
+    }
     match api.agent.status().await {
         Ok(report) => (StatusCode::OK, Json(json!({ "alive": true, "quorum": report.quorum }))),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "alive": true, "quorum": false }))),
