@@ -58,6 +58,7 @@ impl MembershipKeeper {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut health = self.health.changes();
         let mut leading = self.consensus.status_changes();
+        let mut last_change: Option<Instant> = None;
         loop {
             let mut changed = false;
             if is_leader(&self.consensus, self.agent) {
@@ -67,8 +68,17 @@ impl MembershipKeeper {
                     None => return,
                 }
             }
-            // A change made is followed up soon; else whoever may have changed something wakes us.
-            let pause = if changed { self.timing.voter_trial / 10 } else { self.timing.membership_interval };
+            if changed {
+                last_change = Some(Instant::now());
+            }
+            // A change is followed up soon, and when those it brought in have stood their trial; else whoever may have
+            // changed something wakes us.
+            let trial = self.timing.voter_trial;
+            let pause = match last_change {
+                _ if changed => trial / 10,
+                Some(at) if at.elapsed() < trial * 3 => trial / 4,
+                _ => self.timing.membership_interval,
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
