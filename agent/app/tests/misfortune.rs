@@ -249,6 +249,8 @@ fn what_cannot_be_started_says_why_and_touches_nothing() -> Result<()> {
     fs::write(mistaken.join("agent.toml"), "version = 1\nnmae = \"office\"\n")?;
     let unreadable = folder.path().join("unreadable");
     fs::create_dir_all(unreadable.join("key"))?;
+    // An agent has run there: its lock is there already.
+    fs::write(unreadable.join("agent.lock"), "")?;
     fs::write(unreadable.join("agent.toml"), "version = 1\n")?;
     let before = files(folder.path())?;
     for (data, code, sentence) in [

@@ -263,7 +263,8 @@ fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
     for number in 0..12 {
         put(&mut client, number)?;
     }
-    let gone: Vec<usize> = agents_where(&pool, "voter", true)?.into_iter().filter(|index| *index != 0).take(3).collect();
+    let gone: Vec<usize> =
+        agents_where(&pool, "voter", true)?.into_iter().filter(|index| *index != 0).take(3).collect();
     let left: Vec<usize> = (0..6).filter(|index| !gone.contains(index)).collect();
     for index in &gone {
         pool.kill(*index)?;
