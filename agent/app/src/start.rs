@@ -101,7 +101,6 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     let agent = shoal_net::agent_id_of_seed(&seed).map_err(|error| AgentError::Internal(error.to_string()))?;
     let listening = Listening::start(&config, &seed).await?;
     let config = AgentConfig { api: doors.api_address, dav: doors.dav_address, ..config };
-    config.save_if_new()?;
 
     let store = open_store(&config).await?;
     let own = own_record(agent, &config, &listening, store.as_ref());
@@ -120,6 +119,8 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
             (keep_joined(&directory, joined)?, None)
         }
     };
+    // Only now: what a join that failed was told must not hold for the one that succeeds.
+    config.save_if_new()?;
     let store = store.filter(|_| membership.roles.store);
     let assembly = Assembly { agent, config, directory, membership, own, fresh, store, listening, doors };
     assembly.run(password).await

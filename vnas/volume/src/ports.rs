@@ -11,7 +11,7 @@ use shoal_placement::Candidate;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PeerError {
     /// It cannot be reached, hung up, or did not answer in time.
-    #[error("{agent:?} cannot be reached: {reason}")]
+    #[error("an agent cannot be reached: {reason}")]
     Unreachable {
         /// Which agent.
         agent: AgentId,
@@ -19,13 +19,13 @@ pub enum PeerError {
         reason: String,
     },
     /// It has no room.
-    #[error("{0:?} is full")]
+    #[error("agent {0} is full")]
     Full(AgentId),
     /// It does not have the shard.
-    #[error("{0:?} does not have the shard")]
+    #[error("agent {0} does not have the shard")]
     NotFound(AgentId),
     /// It has the shard, damaged.
-    #[error("{agent:?} has the shard damaged: {reason}")]
+    #[error("agent {agent} has the shard damaged: {reason}")]
     Damaged {
         /// Which agent.
         agent: AgentId,
@@ -33,7 +33,7 @@ pub enum PeerError {
         reason: String,
     },
     /// It refused or failed for another reason.
-    #[error("{agent:?}: {reason}")]
+    #[error("agent {agent}: {reason}")]
     Failed {
         /// Which agent.
         agent: AgentId,

@@ -1,7 +1,8 @@
 //! The processes of a demo.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -96,7 +97,11 @@ impl Fleet {
 
     fn spawn(&mut self, index: usize, ticket: Option<&str>) -> Result<(), CliError> {
         let agent = &mut self.agents[index];
-        fs::create_dir_all(&agent.data)
+        // The ledger in it holds names and small files in clear: nobody else may look.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&agent.data)
             .and_then(|()| File::options().create(true).append(true).open(agent.data.join("agent.log")))
             .and_then(|log| {
                 let mut command = Command::new(&self.binary);
