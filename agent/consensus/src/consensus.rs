@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::barrier::Questions;
+use crate::elections::Timeouts;
 use crate::files::lock_directory;
 use crate::handle::Receiving;
 use crate::log::{LogShared, LogStore};
@@ -23,7 +24,9 @@ use crate::propose::{Batches, Pending};
 use crate::state::{StateDump, StateMachine, StateStore};
 use crate::status::Hearing;
 use crate::types::{Metrics, RaftNode};
-use crate::{ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, barrier, forward, propose, upkeep};
+use crate::{
+    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, barrier, elections, forward, propose, upkeep,
+};
 
 /// One member of the group that agrees on the ledger. Clones are the same member.
 #[derive(Clone)]
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) hearing: Hearing,
     /// Without a quorum for longer than this, no election is going to help.
     pub(crate) election_limit: Duration,
+    /// A leader heard within this time is not missed.
+    pub(crate) content_for: Duration,
     pub(crate) status: watch::Sender<ConsensusStatus>,
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
     /// Bytes appended to the log when the state was last made durable.
@@ -102,6 +107,7 @@ impl Consensus {
             questions: Questions::default(),
             hearing: Hearing::new(config.heartbeat * HEARTBEATS_MISSED),
             election_limit: config.election_timeout.1 + ELECTION,
+            content_for: lease(&config),
             status: watch::Sender::new(ConsensusStatus::default()),
             receiving: tokio::sync::Mutex::new(None),
             checkpoint_bytes: AtomicU64::new(0),
@@ -113,6 +119,7 @@ impl Consensus {
         tasks.spawn(forward::run(Arc::clone(&shared), forwards));
         tasks.spawn(barrier::run(Arc::clone(&shared)));
         tasks.spawn(upkeep::run(Arc::clone(&shared)));
+        tasks.spawn(elections::run(Arc::clone(&shared), election_timeouts(&config)));
         let this = Self { inner: Arc::new(Inner { shared, tasks: Mutex::new(tasks) }) };
         this.elect_if_alone().await?;
         Ok(this)
@@ -217,20 +224,28 @@ impl Drop for Inner {
     }
 }
 
-/// openraft's settings for ours.
-///
-/// Its followers call an election after its lease (`election_timeout_max`) and then their own timeout (between
-/// `_min` and `_max`) have passed: together they are the silence asked for. It looks at its clock every 1.5
+/// How long a voter that has heard a leader votes for nobody else.
+fn lease(config: &ConsensusConfig) -> Duration {
+    config.election_timeout.1 / 2
+}
+
+fn election_timeouts(config: &ConsensusConfig) -> Timeouts {
+    let (shortest, longest) = config.election_timeout;
+    Timeouts { leader: shortest..longest, again: shortest.saturating_sub(lease(config))..lease(config) }
+}
+
+/// openraft's settings for ours. When to stand for election is decided in [`elections`]. It looks at its clock every 1.5
 /// `heartbeat_interval`s, which is also how often it then sends heartbeats.
 fn raft_config(config: &ConsensusConfig) -> Result<Config, ConsensusError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let (shortest, longest) = (millis(config.election_timeout.0), millis(config.election_timeout.1));
-    let lease = longest / 2;
+    let timeouts = election_timeouts(config);
     let raft_config = Config {
         cluster_name: "ledger".to_owned(),
         heartbeat_interval: millis(config.heartbeat) * 2 / 3,
-        election_timeout_min: shortest.saturating_sub(lease),
-        election_timeout_max: lease,
+        enable_elect: false,
+        election_timeout_min: millis(timeouts.again.start),
+        // Also its lease.
+        election_timeout_max: millis(timeouts.again.end),
         max_payload_entries: 256,
         // A newcomer this far behind may already be told apart from one that is up to date.
         replication_lag_threshold: 20_000,

@@ -53,6 +53,7 @@ impl Shared {
             Message::Confirm { vote } => {
                 Reply::Confirmed(self.log.vote().is_none_or(|mine| mine.leader_id <= vote.leader_id))
             }
+            Message::MayStand { last_log } => Reply::MayStand(self.would_vote(last_log)),
         }
     }
 

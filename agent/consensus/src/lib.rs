@@ -20,6 +20,7 @@ use dci_proto::AgentId;
 mod barrier;
 mod client;
 mod consensus;
+mod elections;
 mod error;
 mod files;
 mod forward;

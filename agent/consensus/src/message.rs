@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_ledger::{Outcome, Rejection};
 
-use crate::types::{Raft, SnapshotMeta, Vote};
+use crate::types::{LogId, Raft, SnapshotMeta, Vote};
 
 /// The version of the messages below; others are refused.
 const VERSION: u8 = 1;
@@ -30,6 +30,8 @@ pub(crate) enum Message {
     ReadIndex { vote: Option<Vote> },
     /// Have you given a greater vote than this one?
     Confirm { vote: Vote },
+    /// Do you miss a leader, and would you vote for one whose log ends here?
+    MayStand { last_log: Option<LogId> },
 }
 
 /// A piece of a state for a newcomer; pieces come in order, from 0.
@@ -64,6 +66,8 @@ pub(crate) enum Reply {
     NoQuorum(String),
     /// The message could not be read or carried out.
     Refused(String),
+    /// To `MayStand`.
+    MayStand(bool),
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, String> {

@@ -72,6 +72,11 @@ impl Hearing {
         }
     }
 
+    /// When a leader was last heard.
+    pub(crate) fn leader_heard(&self) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).leader.map(|(_, at)| at)
+    }
+
     /// Since when writing is impossible, as far as is known.
     pub(crate) fn quorum_lost_for(&self) -> Option<Duration> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

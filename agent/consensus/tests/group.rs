@@ -149,3 +149,24 @@ async fn only_the_leader_changes_the_membership_and_only_with_members() {
     let refused = pool.members[&leader].initialize().await.expect_err("it was begun before");
     assert!(refused.to_string().contains("not empty"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_was_cut_off_does_not_depose_the_leader_the_others_are_content_with() {
+    let pool = Pool::of(3).await;
+    let leader = pool.until_leader(&[1, 2, 3]).await;
+    let term = pool.members[&leader].status().term;
+    let cut_off = if leader == 3 { 2 } else { 3 };
+    // It hears nobody, and misses a leader for longer than it takes to call elections; its own voice is heard.
+    for other in (1..=3).filter(|other| *other != cut_off) {
+        pool.net.cut_one_way(agent(other), agent(cut_off));
+    }
+    until(&pool.members[&cut_off], "it misses the leader", |status| status.leader.is_none()).await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        make_folder(&pool.members[&leader], &format!("{:?}", begin.elapsed())).await.expect("writing goes on");
+        assert_eq!(pool.members[&leader].status().term, term, "the leader was deposed");
+    }
+    pool.net.mend();
+    assert_eq!(pool.until_leader(&[1, 2, 3]).await, leader);
+    assert_eq!(pool.members[&cut_off].status().term, term, "it came back without an election");
+}

@@ -111,6 +111,11 @@ impl LogStore {
         Arc::clone(&self.shared)
     }
 
+    /// The last entry, where there was one.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
     pub(crate) fn extent(&self) -> LogExtent {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         LogExtent {
