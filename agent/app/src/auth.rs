@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
+use shoal_dav::Throttle;
 use shoal_ledger::{LedgerClient, UserRecord, query};
 use tokio::sync::Semaphore;
 
@@ -28,14 +29,6 @@ const HASHES_AT_ONCE: usize = 2;
 const HASHES_WAITING: usize = 64;
 /// Verified pairs remembered, at most; the oldest half goes when it is reached.
 const REMEMBERED: usize = 1024;
-/// Wrong passwords that are free.
-const FREE_FAILURES: u32 = 5;
-/// The longest wait after a wrong password.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Failures are forgotten after this time.
-const FAILURES_FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Pairs of address and user whose failures are counted, at most; beyond, the oldest are forgotten.
-const FAILURES_COUNTED: usize = 4096;
 /// Bytes of a user's name or password, at most; longer is wrong unread.
 const INPUT_LIMIT_BYTES: usize = 1024;
 /// The fewest characters of a password.
@@ -67,24 +60,13 @@ pub struct Credentials {
     run_key: Secret,
     local_token: String,
     turns: Semaphore,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    verified: HashMap<[u8; 32], Verified>,
-    failures: HashMap<(IpAddr, String), Failures>,
+    throttle: Throttle,
+    verified: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
 struct Verified {
     password_hash: String,
     at: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Instant,
 }
 
 impl Credentials {
@@ -100,7 +82,8 @@ impl Credentials {
             run_key: random_secret()?,
             local_token,
             turns: Semaphore::new(HASHES_AT_ONCE + HASHES_WAITING),
-            state: Mutex::default(),
+            throttle: Throttle::new(),
+            verified: Mutex::default(),
         })
     }
 
@@ -126,7 +109,7 @@ impl Credentials {
         if user.len() > INPUT_LIMIT_BYTES || password.len() > INPUT_LIMIT_BYTES {
             return Err(SignInError::Wrong);
         }
-        self.refuse_guessers(user, remote)?;
+        self.throttle.check(remote, user, Instant::now()).map_err(SignInError::SlowDown)?;
         let record = self.record(user)?;
         let digest = self.digest(user, password);
         if let Some(record) = record.as_ref().filter(|record| self.is_verified(&digest, record)) {
@@ -135,11 +118,12 @@ impl Credentials {
         let matches = self.verify(record.as_ref(), password).await?;
         match record.filter(|_| matches) {
             Some(record) => {
-                self.remember(digest, &record, user, remote);
+                self.remember(digest, &record);
+                self.throttle.succeeded(remote, user);
                 Ok(record)
             }
             None => {
-                self.count_failure(user, remote);
+                self.throttle.failed(remote, user, Instant::now());
                 Err(SignInError::Wrong)
             }
         }
@@ -171,60 +155,22 @@ impl Credentials {
     }
 
     fn is_verified(&self, digest: &[u8; 32], record: &UserRecord) -> bool {
-        self.state().verified.get(digest).is_some_and(|verified| verified.password_hash == record.password_hash)
+        self.verified().get(digest).is_some_and(|verified| verified.password_hash == record.password_hash)
     }
 
-    fn remember(&self, digest: [u8; 32], record: &UserRecord, user: &str, remote: IpAddr) {
-        let mut state = self.state();
-        state.failures.remove(&(remote, user.to_owned()));
-        if state.verified.len() >= REMEMBERED {
-            let mut times: Vec<Instant> = state.verified.values().map(|verified| verified.at).collect();
+    fn remember(&self, digest: [u8; 32], record: &UserRecord) {
+        let mut verified = self.verified();
+        if verified.len() >= REMEMBERED {
+            let mut times: Vec<Instant> = verified.values().map(|verified| verified.at).collect();
             times.sort_unstable();
             let middle = times[times.len() / 2];
-            state.verified.retain(|_, verified| verified.at > middle);
+            verified.retain(|_, verified| verified.at > middle);
         }
-        let verified = Verified { password_hash: record.password_hash.clone(), at: Instant::now() };
-        state.verified.insert(digest, verified);
+        verified.insert(digest, Verified { password_hash: record.password_hash.clone(), at: Instant::now() });
     }
 
-    fn refuse_guessers(&self, user: &str, remote: IpAddr) -> Result<(), SignInError> {
-        let mut state = self.state();
-        let key = (remote, user.to_owned());
-        let Some(failures) = state.failures.get(&key).copied() else { return Ok(()) };
-        if failures.last.elapsed() >= FAILURES_FORGOTTEN_AFTER {
-            state.failures.remove(&key);
-            return Ok(());
-        }
-        match wait_after(failures.count).checked_sub(failures.last.elapsed()) {
-            Some(rest) if !rest.is_zero() => Err(SignInError::SlowDown(rest)),
-            _ => Ok(()),
-        }
-    }
-
-    fn count_failure(&self, user: &str, remote: IpAddr) {
-        let mut state = self.state();
-        if state.failures.len() >= FAILURES_COUNTED {
-            state.failures.retain(|_, failures| failures.last.elapsed() < LONGEST_WAIT);
-        }
-        if state.failures.len() >= FAILURES_COUNTED {
-            state.failures.clear();
-        }
-        let failures =
-            state.failures.entry((remote, user.to_owned())).or_insert(Failures { count: 0, last: Instant::now() });
-        failures.count = failures.count.saturating_add(1);
-        failures.last = Instant::now();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How long nothing is looked at after so many wrong passwords: doubling from one second.
-fn wait_after(failures: u32) -> Duration {
-    match failures.checked_sub(FREE_FAILURES) {
-        None | Some(0) => Duration::ZERO,
-        Some(more) => Duration::from_secs(1u64 << (more - 1).min(6)).min(LONGEST_WAIT),
+    fn verified(&self) -> MutexGuard<'_, HashMap<[u8; 32], Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -349,7 +295,7 @@ mod tests {
         let ledger = ledger().await;
         put_user(&ledger, "correct horse").await;
         let credentials = Credentials::new(ledger).expect("credentials");
-        for guess in 0..=FREE_FAILURES {
+        for guess in 0..6 {
             let answer = credentials.sign_in("ana", &format!("guess {guess}"), HERE).await;
             assert_eq!(answer, Err(SignInError::Wrong), "guess {guess}");
         }
@@ -357,12 +303,6 @@ mod tests {
         assert!(matches!(answer, Err(SignInError::SlowDown(_))), "{answer:?}");
         let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         credentials.sign_in("ana", "correct horse", elsewhere).await.expect("signs in");
-    }
-
-    #[test]
-    fn waits_double_and_end() {
-        let waits: Vec<u64> = (4..=14).map(|failures| wait_after(failures).as_secs()).collect();
-        assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[tokio::test]

@@ -14,15 +14,15 @@ pub(crate) struct NoLedger;
 #[async_trait]
 impl LedgerClient for NoLedger {
     async fn submit(&self, _command: Command) -> Result<Outcome, SubmitError> {
-        Err(SubmitError::NoQuorum(SAYING.into()))
+        Err(SubmitError::Kv(KvError::Absent(SAYING.into())))
     }
 
     async fn barrier(&self) -> Result<(), SubmitError> {
-        Err(SubmitError::NoQuorum(SAYING.into()))
+        Err(SubmitError::Kv(KvError::Absent(SAYING.into())))
     }
 
     fn view(&self) -> Result<Arc<dyn KvRead + Send + Sync>, KvError> {
-        Err(KvError::Io(SAYING.into()))
+        Err(KvError::Absent(SAYING.into()))
     }
 
     async fn changed(&self, _after: u64) -> u64 {

@@ -8,6 +8,9 @@ pub enum KvError {
     /// The store could not read or write.
     #[error("the ledger's store failed: {0}")]
     Io(String),
+    /// There is no ledger here to read; says whom to ask.
+    #[error("{0}")]
+    Absent(String),
     /// A stored row does not decode: the file is damaged or was written by a newer version.
     #[error("the ledger holds a row that cannot be read ({table}): {reason}")]
     Corrupt {
