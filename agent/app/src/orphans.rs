@@ -176,7 +176,7 @@ mod tests {
             key_epoch: 1,
             shards: vec![ShardPlace { agent: Some(AGENT), hash: shard_hash(bytes) }],
         };
-        let new_stripe = Some(NewStripe { id: stripe, record });
+        let new_stripe = Some(NewStripe { id: stripe, record, replaces: None });
         let volume = query::volumes(&*ledger.view().expect("a view")).expect("volumes")[0].id;
         let commit = Command::CommitFile {
             path: NodePath::new(volume, vec!["file".into()]).expect("a path"),

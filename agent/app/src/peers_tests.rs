@@ -100,7 +100,7 @@ impl Pair {
             key_epoch: 1,
             shards: self.agents.map(place).to_vec(),
         };
-        let new_stripe = Some(NewStripe { id: KEY.stripe, record });
+        let new_stripe = Some(NewStripe { id: KEY.stripe, record, replaces: None });
         let chunk = ChunkRef { content: ContentId([9; 32]), plain_bytes: size, new_stripe };
         let command = Command::CommitFile {
             path: self.path(),

@@ -75,6 +75,9 @@ pub struct NewStripe {
     pub id: StripeId,
     /// What and where it is.
     pub record: StripeRecord,
+    /// A stripe that holds the content already but was found unfit: not to be read, or kept with less care than is
+    /// asked now. If the content still stands on it, this stripe takes its place and it becomes garbage.
+    pub replaces: Option<StripeId>,
 }
 
 /// The bytes of a file that is being committed.

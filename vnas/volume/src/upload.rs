@@ -9,6 +9,7 @@ use shoal_ledger::{ChunkRef, NewStripe, ShardPlace, StripeRecord};
 use shoal_placement::{Candidate, Geometry, choose, geometry, small_file_geometry};
 
 use crate::DriveError;
+use crate::fetch::{Stripe, fetch};
 use crate::litter::Litter;
 use crate::place::{Placed, Placing};
 use crate::shared::{KeepPolicy, Shared, new_stripe_id, work_on};
@@ -38,7 +39,7 @@ pub(crate) struct StoredChunk {
 
 /// What was found or made of a chunk's bytes.
 enum Sealed {
-    Known(ContentId),
+    Known(ContentId, Stripe),
     New(ContentId, SealedStripe),
 }
 
@@ -57,12 +58,22 @@ pub(crate) async fn store_chunk(
 ) -> Result<StoredChunk, DriveError> {
     let mut excluded = BTreeSet::new();
     let mut targets = targets(shared, policy, plain.len(), &excluded)?;
-    let (content, mut sealed) = match seal_unless_known(shared, policy, &plain, targets.geometry, anew).await? {
-        Sealed::Known(content) => return Ok(known_chunk(shared, content, plain)),
-        Sealed::New(content, sealed) => (content, sealed),
-    };
+    let (content, mut sealed, replaces) =
+        match seal_unless_known(shared, policy, &plain, targets.geometry, anew).await? {
+            Sealed::Known(content, stripe) if is_fit(shared, &stripe, targets.geometry).await => {
+                return Ok(known_chunk(shared, content, plain));
+            }
+            Sealed::Known(content, stripe) => {
+                add(&shared.counters.replaced_stripes, 1);
+                (content, reseal(shared, policy, content, &plain, targets.geometry).await?, Some(stripe.id))
+            }
+            Sealed::New(content, sealed) => (content, sealed, None),
+        };
     for _ in 0..RESEALS_LIMIT {
-        let (placed, litter, chunk) = send(shared, content, sealed, &targets, &mut excluded).await?;
+        let (placed, litter, mut chunk) = send(shared, content, sealed, &targets, &mut excluded).await?;
+        if let Some(new) = &mut chunk.new_stripe {
+            new.replaces = replaces;
+        }
         if placed.durable() == placed.places.len() {
             return Ok(StoredChunk { chunk, known: None, litter });
         }
@@ -82,6 +93,24 @@ pub(crate) async fn store_chunk(
         }
     }
     Err(DriveError::Unavailable("agents keep dropping out while a chunk is written".to_owned()))
+}
+
+/// Whether a stripe the pool has already keeps a chunk as well as a new one would: as much parity, every shard on an
+/// agent that is up, and bytes that can be read. An upload is answered for on the strength of it.
+async fn is_fit(shared: &Shared, stripe: &Stripe, geometry: Geometry) -> bool {
+    let up: BTreeSet<AgentId> =
+        shared.peers.candidates().iter().filter(|candidate| !candidate.suspect).map(|c| c.agent).collect();
+    let placed = |place: &ShardPlace| place.agent.is_some_and(|agent| up.contains(&agent));
+    if stripe.record.m < geometry.m || !stripe.record.shards.iter().all(placed) {
+        return false;
+    }
+    match fetch(shared, stripe, 0..stripe.record.plain_bytes).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(stripe = %stripe.id, %error, "a stripe cannot be read; writing its content anew");
+            false
+        }
+    }
 }
 
 fn known_chunk(shared: &Arc<Shared>, content: ContentId, plain: Bytes) -> StoredChunk {
@@ -144,8 +173,8 @@ async fn seal_unless_known(
     let (shared, plain) = (Arc::clone(shared), plain.clone());
     work_on(plain.len(), move || {
         let content = shared.keys.content_id(&plain);
-        if !anew && shared.stripe_of(content)?.is_some() {
-            return Ok(Sealed::Known(content));
+        if let Some((id, record)) = shared.stripe_of(content)?.filter(|_| !anew) {
+            return Ok(Sealed::Known(content, Stripe { id, record: Arc::new(record) }));
         }
         let options = SealOptions { geometry, compress: policy.compress, codec: None };
         Ok(Sealed::New(content, seal(&shared.keys, content, &plain, options).map_err(seal_failed)?))
@@ -200,7 +229,7 @@ async fn send(
         shards: shards.collect(),
     };
     let chunk =
-        ChunkRef { content, plain_bytes: record.plain_bytes, new_stripe: Some(NewStripe { id: stripe, record }) };
+        ChunkRef { content, plain_bytes: record.plain_bytes, new_stripe: Some(NewStripe { id: stripe, record, replaces: None }) };
     Ok((placed, litter, chunk))
 }
 

@@ -105,6 +105,7 @@ fn drive_metrics(page: &mut Page, drive: &shoal_volume::Drive) {
         ("known_chunks", "Chunks not written because the pool had them.", stats.known_chunks),
         ("hedges", "Reads that asked another agent because one was slow.", stats.hedges),
         ("degraded_reads", "Reads that had to decode.", stats.degraded_reads),
+        ("replaced_stripes", "Chunks written anew because the stripe the pool had was unfit.", stats.replaced_stripes),
         ("replaced_shards", "Shards that went to another agent than first chosen.", stats.replaced_shards),
         ("resealed_chunks", "Chunks cut anew because agents dropped out.", stats.resealed_chunks),
         ("degraded_writes", "Chunks written with fewer shards than the policy asks.", stats.degraded_writes),

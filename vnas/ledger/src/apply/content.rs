@@ -49,7 +49,10 @@ fn check_present(state: &State, chunks: &[ChunkRef]) -> Step<()> {
         let known: Option<ContentRow> = state.read(tables::CONTENTS, &tables::content_key(chunk.content))?;
         match &chunk.new_stripe {
             _ if known.is_some_and(|known| known.plain_bytes != chunk.plain_bytes) => check_size(chunk, 0)?,
-            _ if known.is_some() => {}
+            None if known.is_some() => {}
+            // A stripe that comes too late becomes garbage; one that is to replace another must be fit to.
+            Some(new) if known.as_ref().is_some_and(|known| new.replaces != Some(known.stripe)) => {}
+            Some(new) if known.as_ref().is_some_and(|known| known.stripe == new.id) => {}
             // Its holders may have dropped its shards already.
             Some(new) if is_garbage(state, new.id)? => missing.push(chunk.content),
             Some(new) if query::stripe(&*state.kv, new.id)?.is_some() => {
@@ -113,10 +116,16 @@ pub(super) fn link(state: &mut State, list: InodeId, first_index: u32, chunks: &
         match state.read::<ContentRow>(tables::CONTENTS, &key)? {
             Some(mut known) => {
                 known.refs += 1;
-                state.put(tables::CONTENTS, &key, &known)?;
-                if let Some(new) = chunk.new_stripe.as_ref().filter(|new| new.id != known.stripe) {
-                    discard(state, new)?;
+                match chunk.new_stripe.as_ref().filter(|new| new.id != known.stripe) {
+                    Some(new) if new.replaces == Some(known.stripe) => {
+                        retire(state, known.stripe)?;
+                        known.stripe = new.id;
+                        keep(state, new)?;
+                    }
+                    Some(new) => discard(state, new)?,
+                    None => {}
                 }
+                state.put(tables::CONTENTS, &key, &known)?;
             }
             None => {
                 if let Some(new) = &chunk.new_stripe {
@@ -125,13 +134,25 @@ pub(super) fn link(state: &mut State, list: InodeId, first_index: u32, chunks: &
                         &key,
                         &ContentRow { stripe: new.id, plain_bytes: chunk.plain_bytes, refs: 1 },
                     )?;
-                    state.put(tables::STRIPES, &tables::stripe_key(tables::STRIPES, new.id), &new.record)?;
-                    state.count_shards(&new.record, true)?;
+                    keep(state, new)?;
                 }
             }
         }
     }
     Ok(())
+}
+
+fn keep(state: &mut State, new: &NewStripe) -> Result<(), KvError> {
+    state.put(tables::STRIPES, &tables::stripe_key(tables::STRIPES, new.id), &new.record)?;
+    state.count_shards(&new.record, true)
+}
+
+/// Makes garbage of a stripe that no content stands on any more.
+fn retire(state: &mut State, stripe: StripeId) -> Result<(), KvError> {
+    let Some(record) = query::stripe(&*state.kv, stripe)? else { return Ok(()) };
+    state.delete(&tables::stripe_key(tables::STRIPES, stripe))?;
+    state.count_shards(&record, false)?;
+    put_garbage(state, stripe, record)
 }
 
 /// Lets go of a list of chunks: one holder less, or its contents, too.
@@ -184,12 +205,7 @@ fn release(state: &mut State, content: ContentId) -> Result<(), KvError> {
         return state.put(tables::CONTENTS, &key, &row);
     }
     state.delete(&key)?;
-    if let Some(record) = query::stripe(&*state.kv, row.stripe)? {
-        state.delete(&tables::stripe_key(tables::STRIPES, row.stripe))?;
-        state.count_shards(&record, false)?;
-        put_garbage(state, row.stripe, record)?;
-    }
-    Ok(())
+    retire(state, row.stripe)
 }
 
 /// Makes garbage of a stripe whose content had come already.

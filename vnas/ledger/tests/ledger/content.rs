@@ -213,3 +213,26 @@ fn stripes_are_listed_after_a_given_one() {
     };
     assert_eq!((list(None), list(Some(1)), list(Some(3))), (vec![1, 2, 3], vec![2, 3], vec![]));
 }
+
+#[test]
+fn a_stripe_found_unfit_gives_way_to_the_one_that_replaces_it() {
+    let replacing = |content, stripe, old| {
+        let mut chunk = fresh(content, stripe, 10);
+        if let Some(new) = &mut chunk.new_stripe {
+            new.replaces = Some(stripe_id(old));
+        }
+        chunk
+    };
+    let stands_on = |ledger: &Ledger| query::content(&ledger.kv, content_id(1)).expect("memory").expect("there").0;
+    let mut ledger = Ledger::new();
+    ledger.ok(chunked("/a", vec![fresh(1, 1, 10)]));
+    ledger.ok(chunked("/b", vec![replacing(1, 2, 1)]));
+    assert_eq!((stands_on(&ledger), garbage(&ledger)), (stripe_id(2), vec![1]));
+    assert_eq!(usage(&ledger, 1), (1, 5), "one stripe is kept, for both files");
+    // Too late: the content stands on another stripe by now.
+    ledger.ok(chunked("/c", vec![replacing(1, 3, 1)]));
+    assert_eq!((stands_on(&ledger), garbage(&ledger)), (stripe_id(2), vec![1, 3]));
+    // A stripe that is garbage already cannot replace anything: its shards may be gone.
+    let refused = ledger.refused(chunked("/d", vec![replacing(1, 3, 2)]));
+    assert_eq!(refused, Rejection::MissingContent(vec![content_id(1)]));
+}

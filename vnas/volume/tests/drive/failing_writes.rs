@@ -181,3 +181,34 @@ async fn with_nobody_up_writing_is_refused() {
     assert!(matches!(error, DriveError::Unavailable(_)), "{error}");
     assert!(pool.drive.node(&path("file")).expect("read").is_none());
 }
+
+#[tokio::test]
+async fn bytes_written_again_heal_what_the_pool_had_lost() {
+    let pool = pool();
+    let written = noise(1, 300_000);
+    write(&pool.drive, "file", &written).await.expect("written");
+    for index in 0..3 {
+        let (agent, key) = pool.shard(index);
+        pool.peers.falsify(agent, key);
+    }
+    read(&pool.fresh(), "file").await.expect_err("three of six shards are false");
+    write(&pool.fresh(), "again", &written).await.expect("written");
+    for name in ["again", "file"] {
+        assert_same(&read(&pool.fresh(), name).await.expect("read"), &written);
+    }
+}
+
+#[tokio::test]
+async fn what_the_pool_has_with_fewer_agents_is_written_anew() {
+    let pool = pool();
+    let written = noise(1, 300_000);
+    write(&pool.drive, "file", &written).await.expect("written");
+    let (agent, _) = pool.shard(0);
+    pool.peers.set_mood(agent, Mood::Down);
+    pool.peers.suspect(agent, "it is down");
+    write(&pool.drive, "again", &written).await.expect("written");
+    let stripes = pool.stripes();
+    let [(_, record)] = &stripes[..] else { panic!("{} stripes", stripes.len()) };
+    assert_eq!((record.k, record.m), (3, 2), "two more agents may be lost, as the policy says");
+    assert!(record.shards.iter().all(|place| place.agent.is_some_and(|holder| holder != agent)));
+}
