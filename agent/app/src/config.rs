@@ -90,8 +90,8 @@ impl Default for Timing {
         Self {
             ping_interval: Duration::from_secs(2),
             ping_timeout: Duration::from_millis(900),
-            probe_after: Duration::from_millis(350),
-            probe_timeout: Duration::from_millis(450),
+            probe_after: Duration::from_millis(250),
+            probe_timeout: Duration::from_millis(400),
             absent_after: Duration::from_secs(30 * 60),
             garbage_grace: Duration::from_secs(10 * 60),
             janitor_interval: Duration::from_secs(JANITOR_INTERVAL_S),
