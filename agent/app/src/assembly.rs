@@ -28,6 +28,7 @@ use crate::expiry::Expiry;
 use crate::handler::Parts;
 use crate::health::Health;
 use crate::janitor::Janitor;
+use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
@@ -98,6 +99,7 @@ impl Assembly {
             }
             None => None,
         };
+        ledger_mark::set(&self.config.data)?;
         self.follow_members(&mut core);
         let peers = self.peers(&core);
         self.tend_ledger(&mut core, &peers);
@@ -131,6 +133,7 @@ impl Assembly {
             election_timeout: self.config.timing.election_timeout,
             ..ConsensusConfig::new(self.agent, self.config.data.join("ledger"))
         };
+        ledger_mark::check(&self.config.data)?;
         let transport = Arc::new(ControlTransport::new(network, health));
         let consensus = Consensus::start(config, transport).await;
         let consensus = consensus.map_err(|error| AgentError::Consensus(error.to_string()))?;

@@ -37,6 +37,7 @@ mod handler;
 pub mod health;
 mod janitor;
 mod join;
+mod ledger_mark;
 mod listeners;
 mod members;
 mod membership;

@@ -84,3 +84,14 @@ impl ConsensusConfig {
         }
     }
 }
+
+/// Whether a ledger's directory has all it must have once it has begun: a vote, a state, a place for the log (which may
+/// be empty after a snapshot).
+#[must_use]
+pub fn is_whole(directory: &std::path::Path) -> bool {
+    let has = |end: &str| {
+        let mut entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(end))
+    };
+    has(".vote") && has(".redb") && directory.join("log").is_dir()
+}

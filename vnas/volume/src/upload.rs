@@ -228,8 +228,11 @@ async fn send(
         key_epoch: sealed.key_epoch,
         shards: shards.collect(),
     };
-    let chunk =
-        ChunkRef { content, plain_bytes: record.plain_bytes, new_stripe: Some(NewStripe { id: stripe, record, replaces: None }) };
+    let chunk = ChunkRef {
+        content,
+        plain_bytes: record.plain_bytes,
+        new_stripe: Some(NewStripe { id: stripe, record, replaces: None }),
+    };
     Ok((placed, litter, chunk))
 }
 
