@@ -269,6 +269,13 @@ fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
     for index in &gone {
         pool.kill(*index)?;
     }
+    // Before anybody has noticed, an election might still help: what is asked now waits for that, and no longer.
+    let begin = Instant::now();
+    let unnoticed = client.request("GET", "/pool/file-5", &[], b"")?;
+    let took = begin.elapsed();
+    println!("GET /pool/file-5: {} after {took:?}, before the three were noticed", unnoticed.status);
+    ensure!(unnoticed.status == 503, "a file in need of four shards of which three are left: {}", unnoticed.status);
+    ensure!(took <= LEADER_STALL, "it was refused only after {took:?}");
     for door in &left {
         wait_until("the three to be noticed", STEP_DEADLINE, || {
             Ok((answering(&pool, *door)? == 3 && pool.status(*door)?["quorum"] == false).then_some(()))
