@@ -29,6 +29,8 @@ const HASHES_AT_ONCE: usize = 2;
 const HASHES_WAITING: usize = 64;
 /// Verified pairs remembered, at most; the oldest half goes when it is reached.
 const REMEMBERED: usize = 1024;
+/// Looks a second at passwords of those who are to slow down, at most, in case they were right before.
+const LOOKS_A_SECOND: u32 = 20;
 /// Bytes of a user's name or password, at most; longer is wrong unread.
 const INPUT_LIMIT_BYTES: usize = 1024;
 /// The fewest characters of a password.
@@ -62,6 +64,8 @@ pub struct Credentials {
     turns: Semaphore,
     throttle: Throttle,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
+    /// Since when, and how many looks of those who are to slow down there were.
+    looks: Mutex<(Instant, u32)>,
 }
 
 struct Verified {
@@ -84,6 +88,7 @@ impl Credentials {
             turns: Semaphore::new(HASHES_AT_ONCE + HASHES_WAITING),
             throttle: Throttle::new(),
             verified: Mutex::default(),
+            looks: Mutex::new((Instant::now(), 0)),
         })
     }
 
@@ -109,11 +114,17 @@ impl Credentials {
         if user.len() > INPUT_LIMIT_BYTES || password.len() > INPUT_LIMIT_BYTES {
             return Err(SignInError::Wrong);
         }
-        self.throttle.check(remote, user, Instant::now()).map_err(SignInError::SlowDown)?;
+        let slow_down = self.throttle.check(remote, user, Instant::now()).err();
+        if let Some(wait) = slow_down.filter(|_| !self.may_look_again()) {
+            return Err(SignInError::SlowDown(wait));
+        }
         let record = self.record(user)?;
         let digest = self.digest(user, password);
         if let Some(record) = record.as_ref().filter(|record| self.is_verified(&digest, record)) {
             return Ok(record.clone());
+        }
+        if let Some(wait) = slow_down {
+            return Err(SignInError::SlowDown(wait));
         }
         let matches = self.verify(record.as_ref(), password).await?;
         match record.filter(|_| matches) {
@@ -127,6 +138,17 @@ impl Credentials {
                 Err(SignInError::Wrong)
             }
         }
+    }
+
+    /// Whether someone who is to slow down may still show a password that was found right before: a forgotten client with
+    /// an old password must not shut its user out. Few times a second, so that it is no way to guess faster.
+    fn may_look_again(&self) -> bool {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.0.elapsed() >= Duration::from_secs(1) {
+            *looks = (Instant::now(), 0);
+        }
+        looks.1 += 1;
+        looks.1 <= LOOKS_A_SECOND
     }
 
     fn record(&self, user: &str) -> Result<Option<UserRecord>, SignInError> {
@@ -303,6 +325,23 @@ mod tests {
         assert!(matches!(answer, Err(SignInError::SlowDown(_))), "{answer:?}");
         let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         credentials.sign_in("ana", "correct horse", elsewhere).await.expect("signs in");
+    }
+
+    #[tokio::test]
+    async fn a_client_with_an_old_password_does_not_shut_its_user_out() {
+        let ledger = ledger().await;
+        put_user(&ledger, "correct horse").await;
+        let credentials = Credentials::new(ledger).expect("credentials");
+        credentials.sign_in("ana", "correct horse", HERE).await.expect("signs in");
+        while !matches!(credentials.sign_in("ana", "an old one", HERE).await, Err(SignInError::SlowDown(_))) {}
+        credentials.sign_in("ana", "correct horse", HERE).await.expect("signs in all the same");
+        // But nobody guesses any faster by that.
+        let mut guesses = 0;
+        while guesses < LOOKS_A_SECOND * 2 {
+            let guess = credentials.sign_in("ana", "a guess", HERE).await;
+            assert!(matches!(guess, Err(SignInError::SlowDown(_))), "{guess:?}");
+            guesses += 1;
+        }
     }
 
     #[tokio::test]
