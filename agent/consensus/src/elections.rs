@@ -25,9 +25,9 @@ use crate::message::{Message, Reply};
 use crate::types::{LogId, Metrics, Vote};
 
 /// How often the silence is measured.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// Of the time between two looks no more than this counts as silence: the rest this process did not run.
-const COUNTED_AT_MOST: Duration = Duration::from_millis(250);
+const COUNTED_AT_MOST: Duration = Duration::from_millis(300);
 /// Time for a voter to say whether it misses a leader.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -47,16 +47,19 @@ pub(crate) async fn run(shared: Arc<Shared>, timeouts: Timeouts) {
     let mut silence = Silence::new(&timeouts);
     loop {
         ticks.tick().await;
-        let metrics = shared.raft_metrics.borrow().clone();
-        let signs = Signs { vote: metrics.vote, leader_heard: shared.hearing.leader_heard() };
-        if metrics.state == ServerState::Leader || !is_voter(&metrics, shared.agent) {
+        let (vote, waits_for_leader) = {
+            let metrics = shared.raft_metrics.borrow();
+            (metrics.vote, metrics.state != ServerState::Leader && is_voter(&metrics, shared.agent))
+        };
+        let signs = Signs { vote, leader_heard: shared.hearing.leader_heard() };
+        if !waits_for_leader {
             silence.end(signs, &timeouts);
             continue;
         }
-        if !silence.lasts(signs, &timeouts) || !may_stand(&shared, &metrics).await {
+        if !silence.lasts(signs, &timeouts) || !may_stand(&shared).await {
             continue;
         }
-        tracing::info!(term = metrics.current_term + 1, "standing for election as the ledger's leader");
+        tracing::info!("standing for election as the ledger's leader");
         if shared.raft.trigger().elect().await.is_err() {
             return;
         }
@@ -116,8 +119,8 @@ fn is_voter(metrics: &Metrics, agent: AgentId) -> bool {
 }
 
 /// Whether a quorum of voters would have this agent lead.
-async fn may_stand(shared: &Shared, metrics: &Metrics) -> bool {
-    let sets = metrics.membership_config.membership().get_joint_config();
+async fn may_stand(shared: &Shared) -> bool {
+    let sets = shared.raft_metrics.borrow().membership_config.membership().get_joint_config().clone();
     let voters: BTreeSet<AgentId> = sets.iter().flatten().copied().collect();
     let mut willing = BTreeSet::from([shared.agent]);
     let enough =
