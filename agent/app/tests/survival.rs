@@ -308,6 +308,39 @@ fn with_three_of_six_gone_nothing_false_is_served() -> Result<()> {
     Ok(())
 }
 
+/// The same with enough voters left to agree: what three of six cannot give is refused, writing goes on.
+#[test]
+fn with_three_of_six_gone_and_a_quorum_left_writing_goes_on() -> Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let mut gone = agents_where(&pool, "voter", false)?;
+    ensure!(gone.len() == 1, "five of six vote, not {}", 6 - gone.len());
+    let followers = followers(&pool)?.0;
+    gone.extend(followers.into_iter().filter(|index| !gone.contains(index)).take(2).collect::<Vec<_>>());
+    let left: Vec<usize> = (0..6).filter(|index| !gone.contains(index)).collect();
+    let mut client = pool.client(left[0], ANSWER_DEADLINE)?;
+    for number in 0..6 {
+        put(&mut client, number)?;
+    }
+    for index in &gone {
+        pool.kill(*index)?;
+    }
+    wait_until("the three to be noticed", STEP_DEADLINE, || Ok((answering(&pool, left[0])? == 3).then_some(())))?;
+    let status = pool.status(left[0])?;
+    ensure!(status["quorum"] == true && status["stripes"]["lost"].as_u64() > Some(0), "{status}");
+    for number in 6..12 {
+        put(&mut client, number)?;
+        check(&mut pool.client(left[1], ANSWER_DEADLINE)?, number)?;
+    }
+    for number in [3, 4, 5] {
+        let (refused, took) = promptly(&mut client, "GET", &format!("/pool/file-{number}"))?;
+        ensure!(refused.status == 503, "file-{number} was answered {} after {took:?}", refused.status);
+        ensure!(refused.header("retry-after").is_some(), "a 503 says when to try again");
+    }
+    Ok(())
+}
+
 /// A request whose answer, whatever it is, must come soon: a second is promised, the tests' machine is given two.
 fn promptly(client: &mut HttpClient, method: &str, path: &str) -> Result<(HttpResponse, Duration)> {
     let begin = Instant::now();
