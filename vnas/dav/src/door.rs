@@ -18,6 +18,7 @@ use crate::context::Request;
 use crate::href::UrlPath;
 use crate::put::next_frame;
 use crate::refusal::Refusal;
+use crate::strangers::Stranger;
 use crate::{DoorConfig, DoorStats, get, library, lock_refresh, options, propfind, proppatch, put};
 
 /// Bytes of a refused body that are read and thrown away while the refusal is on its way: a client that goes on sending
@@ -104,6 +105,9 @@ impl Door {
             || Refusal::new(StatusCode::UNAUTHORIZED, "who are you?").with(WWW_AUTHENTICATE, self.challenge.clone());
         let credentials = credentials(&parts.headers).ok_or_else(unauthorized)?;
         let checked = self.authenticator.authenticate(&credentials.user, &credentials.password, remote.ip()).await;
+        if let (Ok(_), Some(stranger)) = (&checked, parts.extensions.get::<Stranger>()) {
+            stranger.is_known();
+        }
         checked.map_err(|failure| match failure {
             AuthFailure::Wrong => unauthorized(),
             AuthFailure::SlowDown(wait) => {

@@ -40,6 +40,7 @@ mod refusal;
 mod server;
 mod stall;
 mod stats;
+mod strangers;
 mod throttle;
 mod times;
 mod xml;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Door;
 use crate::stall::StallGuard;
+use crate::strangers::{Stranger, Strangers};
 
 /// Bytes of a request's head, at most: a URL of the longest path, and headers.
 const HEAD_LIMIT_BYTES: usize = 48 * 1024;
@@ -38,13 +40,17 @@ pub async fn serve(
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(door.config.connections_limit));
+    let strangers = Arc::new(Strangers::default());
     let tasks = TaskTracker::new();
     // Ends what has not ended by itself.
     let abort = CancellationToken::new();
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            if places.available_permits() == 0 {
+                strangers.make_room();
+            }
+            (Arc::clone(&places).acquire_owned().await, accepted)
         };
         let (place, accepted) = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -60,13 +66,15 @@ pub async fn serve(
             }
         };
         let (door, acceptor) = (Arc::clone(&door), acceptor.clone());
-        let (shutdown, abort) = (shutdown.clone(), abort.clone());
+        let (shutdown, abort, stranger) = (shutdown.clone(), abort.clone(), strangers.enter());
         tasks.spawn(async move {
             let _place = place;
+            let leave = stranger.leave();
             door.stats.opened();
             tokio::select! {
                 () = abort.cancelled() => {}
-                () = connection(stream, remote, acceptor, &door, shutdown) => {}
+                () = leave.cancelled() => tracing::debug!(%remote, "a connection nobody signed in on made room"),
+                () = connection(stream, remote, acceptor, &door, stranger, shutdown) => {}
             }
             door.stats.closed();
         });
@@ -85,26 +93,28 @@ async fn connection(
     remote: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     door: &Arc<Door>,
+    stranger: Stranger,
     shutdown: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%remote, %error, "a connection was gone at once");
         return;
     }
-    let Some(acceptor) = acceptor else { return speak(stream, remote, door, shutdown).await };
+    let Some(acceptor) = acceptor else { return speak(stream, remote, door, stranger, shutdown).await };
     match tokio::time::timeout(door.config.handshake_timeout, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, remote, door, shutdown).await,
+        Ok(Ok(stream)) => speak(stream, remote, door, stranger, shutdown).await,
         Ok(Err(error)) => tracing::debug!(%remote, %error, "the TLS handshake failed"),
         Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
     }
 }
 
-async fn speak<S>(stream: S, remote: SocketAddr, door: &Arc<Door>, shutdown: CancellationToken)
+async fn speak<S>(stream: S, remote: SocketAddr, door: &Arc<Door>, stranger: Stranger, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         let door = Arc::clone(door);
+        request.extensions_mut().insert(stranger.clone());
         async move { Ok::<_, Infallible>(door.answer(request, remote).await) }
     });
     let stream = TokioIo::new(StallGuard::new(stream, door.config.stall_timeout));

@@ -118,6 +118,21 @@ async fn no_more_connections_are_served_than_configured() {
 }
 
 #[tokio::test]
+async fn who_opens_all_connections_and_sends_nothing_keeps_nobody_out() {
+    let pool = Pool::new(1 << 20);
+    let site = pool.door(DoorConfig { connections_limit: 2, ..DoorConfig::default() }, None).await;
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        let mut stream = site.connect().await;
+        stream.write_all(b"PUT /pool/f HTTP/1.1\r\n").await.expect("sending");
+        silent.push(stream);
+    }
+    let mut signed_in = site.connect().await;
+    signed_in.write_all(site.head("GET", "/", &[], None).as_bytes()).await.expect("sending");
+    assert_eq!(answer(&read_all(&mut signed_in).await).status, 200);
+}
+
+#[tokio::test]
 async fn shutting_down_lets_an_upload_end() {
     let (_pool, site) = site().await;
     let mut stream = site.connect().await;
