@@ -11,14 +11,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::buffers::Buffers;
 use super::system::write_at;
 
 /// What direct writes are aligned to: no disk has larger sectors.
 const ALIGNMENT_BYTES: usize = 4096;
 
 /// Writes a new file of `head` and `data`, its bytes durable when this returns.
-pub(crate) fn write_file(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
-    match write_directly(path, head, data) {
+pub(crate) fn write_file(buffers: &Buffers, path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
+    match write_directly(buffers, path, head, data) {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             let file = File::create(path)?;
             write_at(&file, 0, &mut [IoSlice::new(head), IoSlice::new(data)])?;
@@ -29,14 +30,15 @@ pub(crate) fn write_file(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()
 }
 
 #[cfg(target_os = "linux")]
-fn write_directly(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
+fn write_directly(buffers: &Buffers, path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
 
     let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
     let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(direct).open(path)?;
     let length = head.len() + data.len();
     let padded = length.next_multiple_of(ALIGNMENT_BYTES);
-    let mut buffer: Vec<u8> = Vec::with_capacity(padded + ALIGNMENT_BYTES);
+    let mut buffer = buffers.take(padded + ALIGNMENT_BYTES);
+    buffer.clear();
     let start = buffer.as_ptr().align_offset(ALIGNMENT_BYTES);
     if start >= ALIGNMENT_BYTES {
         return Err(ErrorKind::Unsupported.into());
@@ -45,20 +47,24 @@ fn write_directly(path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
     buffer.extend_from_slice(head);
     buffer.extend_from_slice(data);
     buffer.resize(start + padded, 0);
-    write_at(&file, 0, &mut [IoSlice::new(&buffer[start..])])?;
+    let written = write_at(&file, 0, &mut [IoSlice::new(&buffer[start..])]);
+    buffers.give_back(buffer);
+    written?;
     file.set_len(length as u64)?;
     file.sync_data()
 }
 
 /// Reads a whole file of `length` bytes past the page cache; fewer only if it ends. `None`: it cannot be done here.
 #[cfg(target_os = "linux")]
-pub(crate) fn read_file(path: &Path, length: usize) -> Option<Bytes> {
+pub(crate) fn read_file(buffers: &Buffers, path: &Path, length: usize) -> Option<Bytes> {
     use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
     let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(direct).open(path).ok()?;
     let padded = length.next_multiple_of(ALIGNMENT_BYTES);
-    let mut buffer = vec![0u8; padded + ALIGNMENT_BYTES];
+    let mut buffer = buffers.take(padded + ALIGNMENT_BYTES);
+    // Zeros only where it was never used: what is read over need not be cleared.
+    buffer.resize(padded + ALIGNMENT_BYTES, 0);
     let start = Some(buffer.as_ptr().align_offset(ALIGNMENT_BYTES)).filter(|start| *start < ALIGNMENT_BYTES)?;
     let mut filled = 0;
     while filled < length {
@@ -69,17 +75,17 @@ pub(crate) fn read_file(path: &Path, length: usize) -> Option<Bytes> {
             break;
         }
     }
-    Some(Bytes::from(buffer).slice(start..start + filled.min(length)))
+    Some(buffers.share(buffer).slice(start..start + filled.min(length)))
 }
 
 /// Not on this system.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn read_file(_path: &Path, _length: usize) -> Option<Bytes> {
+pub(crate) fn read_file(_buffers: &Buffers, _path: &Path, _length: usize) -> Option<Bytes> {
     None
 }
 
 #[cfg(not(target_os = "linux"))]
-fn write_directly(_path: &Path, _head: &[u8], _data: &[u8]) -> io::Result<()> {
+fn write_directly(_buffers: &Buffers, _path: &Path, _head: &[u8], _data: &[u8]) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
@@ -91,12 +97,13 @@ mod tests {
     fn a_file_has_exactly_the_bytes_given_whatever_their_length() {
         let directory = tempfile::TempDir::new().expect("a temporary directory");
         let path = directory.path().join("file");
+        let buffers = Buffers::default();
         for length in [0, 1, 4000, 4096 - 100, 4096, 300_001] {
             let data = crate::contract::bytes(1, length);
-            write_file(&path, &[7; 100], &data).expect("writes");
+            write_file(&buffers, &path, &[7; 100], &data).expect("writes");
             let read = std::fs::read(&path).expect("reads");
             assert!(read[..100] == [7; 100] && read[100..] == data, "{length} bytes");
-            if let Some(directly) = read_file(&path, read.len()) {
+            if let Some(directly) = read_file(&buffers, &path, read.len()) {
                 assert!(directly == read, "{length} bytes read directly");
             }
         }

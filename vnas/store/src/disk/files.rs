@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dci_proto::ShardKey;
 
+use super::buffers::Buffers;
 use super::direct;
 use super::directory_sync::DirectorySync;
 use super::read::Source;
@@ -33,6 +34,7 @@ pub(crate) struct ShardFiles {
     space: Arc<Space>,
     syncs: Vec<DirectorySync>,
     recent: RecentReads,
+    buffers: Buffers,
 }
 
 /// Bytes a shard of this length takes on the disk as a file.
@@ -61,7 +63,7 @@ impl ShardFiles {
     pub(crate) fn open(store: &Path, space: Arc<Space>) -> Result<Self, StoreError> {
         let root = store.join(DIRECTORY);
         let syncs = (0..DIRECTORIES).map(|_| DirectorySync::default()).collect();
-        let files = Self { root, space, syncs, recent: RecentReads::default() };
+        let files = Self { root, space, syncs, recent: RecentReads::default(), buffers: Buffers::default() };
         for first in 0..=u8::MAX {
             let directory = files.directory(first);
             files.take_stock(&directory).map_err(|error| disk_error("read", &directory, &error))?;
@@ -109,7 +111,7 @@ impl ShardFiles {
         let replaced = fs::metadata(&path).ok().map(|metadata| metadata.len());
         let head = header.encode(&FILE_SALT);
         let write = || -> io::Result<()> {
-            direct::write_file(&temporary, &head, data)?;
+            direct::write_file(&self.buffers, &temporary, &head, data)?;
             fs::rename(&temporary, &path)
         };
         if let Err(error) = write() {
@@ -169,7 +171,7 @@ impl ShardFiles {
         self.with_source(key, |source| {
             let length = usize::try_from(source.record_bytes).ok();
             let whole = length.filter(|_| source.record_bytes <= record_bytes(SHARD_LIMIT_BYTES));
-            match whole.and_then(|length| direct::read_file(&self.path(key), length)) {
+            match whole.and_then(|length| direct::read_file(&self.buffers, &self.path(key), length)) {
                 Some(record) => source.check_whole(record),
                 None => source.read_whole(),
             }

@@ -11,6 +11,7 @@
 //! the work to bounded blocking jobs (files, reads) or to the one segment writer (small puts and deletes); a call
 //! that is dropped half-way still ends in a shard wholly there or wholly not.
 
+mod buffers;
 mod direct;
 mod directory_sync;
 mod existing;

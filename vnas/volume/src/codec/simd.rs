@@ -54,10 +54,12 @@ fn unit_vectors(count: usize) -> Vec<Vec<u8>> {
 
 /// Sums of the inputs, each times its coefficient: one output for each row.
 fn map(rows: &[Vec<u8>], inputs: &[&[u8]], length: usize) -> Vec<Vec<u8>> {
-    let mut outputs = vec![vec![0; length]; rows.len()];
+    let mut outputs: Vec<Vec<u8>> = rows.iter().map(|_| Vec::with_capacity(length)).collect();
     for from in (0..length).step_by(TILE_BYTES) {
         let tile = from..length.min(from + TILE_BYTES);
         for (row, output) in rows.iter().zip(&mut outputs) {
+            // Tile by tile, the zeros are still in the cache when they are written over.
+            output.resize(tile.end, 0);
             for (number, (coefficient, input)) in row.iter().zip(inputs).enumerate() {
                 let add = if number == 0 { mul_slice } else { mul_slice_xor };
                 add(*coefficient, &input[tile.clone()], &mut output[tile.clone()]);

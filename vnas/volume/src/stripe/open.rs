@@ -117,9 +117,14 @@ impl Stored {
 fn decrypt(layout: &Layout, plan: &ReadPlan, stored: &Stored, cipher: &FrameCipher) -> Result<Vec<u8>, StripeError> {
     let end = (u64::from(plan.frames.end) * u64::from(FRAME_BYTES)).min(u64::from(layout.payload_bytes)) as usize;
     let begin = plan.frames.start as usize * FRAME_BYTES as usize;
-    let mut payload = vec![0; end.saturating_sub(begin)];
-    for (number, plain) in plan.frames.clone().zip(payload.chunks_mut(FRAME_BYTES as usize)) {
+    let payload_bytes = end.saturating_sub(begin);
+    let mut payload = Vec::with_capacity(payload_bytes);
+    for number in plan.frames.clone() {
         let frame = stored.range(layout.frame(number))?;
+        // Frame by frame, the zeros are still in the cache when they are written over.
+        let from = payload.len();
+        payload.resize(payload_bytes.min(from + FRAME_BYTES as usize), 0);
+        let plain = &mut payload[from..];
         if frame.len() != plain.len() + TAG_BYTES as usize {
             return Err(StripeError::Shape(format!("frame {number} has {} bytes", frame.len())));
         }
