@@ -126,13 +126,19 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     assembly.run(password).await
 }
 
+/// Pools are often named alike; their ids are not.
+fn pool_shown(name: &str, id: PoolId) -> String {
+    let id = id.to_string();
+    format!("{name} ({})", id.get(..8).unwrap_or(&id))
+}
+
 /// An agent belongs to one pool for good.
 fn refuse_other_pool(config: &AgentConfig, membership: Option<&Membership>, entry: &Entry) -> Result<(), AgentError> {
     match (membership, entry) {
         (Some(membership), Entry::Ticket(ticket)) if membership.pool != ticket.pool => Err(AgentError::OtherPool {
             path: config.data.clone(),
-            here: membership.pool_name.clone(),
-            ticket: ticket.pool_name.clone(),
+            here: pool_shown(&membership.pool_name, membership.pool),
+            ticket: pool_shown(&ticket.pool_name, ticket.pool),
         }),
         _ => Ok(()),
     }

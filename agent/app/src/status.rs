@@ -32,6 +32,20 @@ pub struct StatusReport {
     pub repair: RepairStatus,
 }
 
+impl StatusReport {
+    /// Tells of shards that the reporting agent found missing or damaged where the ledger has them: what is counted by who
+    /// answers does not show those.
+    pub(crate) fn tell_bad_shards(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let shards = if count == 1 { "1 shard" } else { &format!("{count} shards") };
+        let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
+        self.verdict =
+            format!("Damaged: reading here met {shards} missing or damaged on disks that answer. Else: {rest}");
+    }
+}
+
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -231,6 +245,31 @@ fn eta_s(census: CensusVerdict) -> Option<u64> {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod bad_shard_tests {
+    use super::{RepairStatus, StatusReport, StripeCounts};
+
+    #[test]
+    fn damage_that_was_met_is_not_called_healthy() {
+        let mut report = StatusReport {
+            verdict: "Healthy. Survives the loss of any 2 agents.".into(),
+            survives: 2,
+            survives_writing: 2,
+            quorum: true,
+            nodes: Vec::new(),
+            stripes: StripeCounts::default(),
+            repair: RepairStatus::default(),
+        };
+        report.tell_bad_shards(0);
+        assert!(report.verdict.starts_with("Healthy."));
+        report.tell_bad_shards(3);
+        assert_eq!(
+            report.verdict,
+            "Damaged: reading here met 3 shards missing or damaged on disks that answer. Else: Survives the loss of any 2 agents."
+        );
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl StatusBoard {
             own.capacity_bytes = own_space.capacity_bytes;
             own.used_bytes = own_space.used_bytes;
         }
+        report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
         Ok(report)
     }
 

@@ -13,6 +13,10 @@ use crate::AgentError;
 use crate::config::TlsFiles;
 use crate::secret_file;
 
+/// Days the agent's own certificate is good for: Apple's systems refuse more than 825.
+const VALID_DAYS: i64 = 820;
+/// It is made anew, at a start, when it is older than this.
+const RENEW_AFTER: std::time::Duration = std::time::Duration::from_secs(730 * 24 * 3600);
 /// Names in a made certificate, at most.
 const NAMES_LIMIT: usize = 32;
 
@@ -71,19 +75,40 @@ impl DoorTls {
     fn own(&self) -> Result<(Vec<u8>, Vec<u8>), AgentError> {
         let (certificate_path, key_path) = (self.directory.join("certificate.pem"), self.directory.join("key.pem"));
         let kept = (secret_file::read(&certificate_path)?, secret_file::read(&key_path)?);
-        if let (Some(certificate), Some(key)) = kept {
+        if let (Some(certificate), Some(key)) = kept
+            && !is_old(&certificate_path)
+        {
             return Ok((certificate, key));
         }
         let made = std::fs::create_dir_all(&self.directory);
         made.map_err(|error| AgentError::directory("make", &self.directory, &error))?;
         let names: Vec<String> = self.names.iter().take(NAMES_LIMIT).cloned().collect();
-        let pair = rcgen::generate_simple_self_signed(names)
-            .map_err(|error| AgentError::Tls(format!("making a certificate: {error}")))?;
-        let (certificate, key) = (pair.cert.pem().into_bytes(), pair.signing_key.serialize_pem().into_bytes());
+        let failed = |error: rcgen::Error| AgentError::Tls(format!("making a certificate: {error}"));
+        let key = rcgen::KeyPair::generate().map_err(failed)?;
+        let certificate = parameters(names).and_then(|parameters| parameters.self_signed(&key)).map_err(failed)?;
+        let (certificate, key) = (certificate.pem().into_bytes(), key.serialize_pem().into_bytes());
         secret_file::replace(&certificate_path, &certificate)?;
         secret_file::replace(&key_path, &key)?;
         Ok((certificate, key))
     }
+}
+
+/// What the agent's own certificate says.
+fn parameters(names: Vec<String>) -> Result<rcgen::CertificateParams, rcgen::Error> {
+    let first = names.first().cloned().unwrap_or_default();
+    let mut parameters = rcgen::CertificateParams::new(names)?;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("Shoal on {first}"));
+    let now = time::OffsetDateTime::now_utc();
+    parameters.not_before = now - time::Duration::days(1);
+    parameters.not_after = now + time::Duration::days(VALID_DAYS);
+    Ok(parameters)
+}
+
+/// Whether a certificate of our own must soon be made anew. One whose age cannot be told is kept.
+fn is_old(path: &Path) -> bool {
+    let age = std::fs::metadata(path).and_then(|about| about.modified()).ok().and_then(|made| made.elapsed().ok());
+    age.is_some_and(|age| age > RENEW_AFTER)
 }
 
 /// Whether an address never leaves this computer.

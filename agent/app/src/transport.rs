@@ -38,6 +38,7 @@ impl ConsensusTransport for ControlTransport {
     }
 
     fn may_answer(&self, agent: AgentId) -> bool {
+        self.health.probe(&self.network, agent);
         !matches!(self.health.view_of(agent).presence, Presence::Suspect | Presence::Absent)
     }
 }

@@ -80,6 +80,12 @@ impl Drive {
         self.shared.counters.snapshot()
     }
 
+    /// How many shards reads found missing or damaged and nobody has taken up yet; at most 1,024 are remembered.
+    #[must_use]
+    pub fn bad_shards_known(&self) -> usize {
+        self.shared.counters.bad_count()
+    }
+
     /// Shards that reads found missing or damaged since the last call, for repair.
     #[must_use]
     pub fn take_bad_shards(&self) -> Vec<BadShard> {

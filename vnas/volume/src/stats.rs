@@ -98,6 +98,11 @@ impl Counters {
         }
     }
 
+    /// How many bad shards are noted now.
+    pub(crate) fn bad_count(&self) -> usize {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The bad shards noted since the last call.
     pub(crate) fn take_bad(&self) -> Vec<BadShard> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);

@@ -123,9 +123,9 @@ fn tell(agent: &AgentContext, first: Option<&FirstStart>) {
     if let Some(dav) = agent.dav_address {
         let volume = agent.drive.as_ref().and_then(|drive| drive.volumes().ok()?.into_iter().next());
         let volume = volume.map_or_else(String::new, |volume| format!("{}/", volume.name));
-        println!("  Drive  {}://{dav}/{volume}", scheme(dav));
+        println!("  Drive  {}://{}/{volume}", scheme(dav), shown(dav));
     }
-    println!("  Page   {}://{}/", scheme(agent.config.api), agent.config.api);
+    println!("  Page   {}://{}/", scheme(agent.config.api), shown(agent.config.api));
     if let Some(first) = first {
         println!("\nA new pool was made, with the volume {}. Sign in as", first.volume);
         println!("  User      {}", first.user);
@@ -135,6 +135,14 @@ fn tell(agent: &AgentContext, first: Option<&FirstStart>) {
         }
         println!("\nLet more PCs join with `shoal invite`.");
     }
+}
+
+/// An address others can type: the computer's name where it listens on all addresses.
+fn shown(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), address.port())
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses what, `SHOAL_LOG=json` how.
