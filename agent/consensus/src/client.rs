@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{AgentId, CommandId};
+use openraft::ServerState;
 use shoal_ledger::{Command, KvError, KvRead, LedgerClient, Outcome, Rejection, Submission, SubmitError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -146,19 +147,27 @@ impl Shared {
         /// How often is looked.
         const LOOK_EVERY: Duration = Duration::from_millis(100);
         loop {
-            if let Some(lost) = self.hearing.quorum_lost_for() {
-                if lost > self.election_limit {
-                    return "no leader with enough followers has been heard of".to_owned();
-                }
-                if !self.may_have_quorum() {
-                    return "too few of the agents that vote answer".to_owned();
-                }
+            if self.hearing.quorum_lost_for().is_some_and(|lost| lost > self.election_limit) {
+                return "no leader with enough followers has been heard of".to_owned();
+            }
+            if self.hearing.is_in_vain(self.quorum_doubted() && !self.may_have_quorum()) {
+                return "too few of the agents that vote answer".to_owned();
             }
             if Instant::now() >= deadline {
                 return "no answer in time from a leader with enough followers".to_owned();
             }
             tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_EVERY)).await;
         }
+    }
+
+    /// Whether it is longer than usual that a quorum was heard of.
+    fn quorum_doubted(&self) -> bool {
+        let metrics = self.raft_metrics.borrow();
+        let heard = match metrics.state {
+            ServerState::Leader => metrics.millis_since_quorum_ack.map(Duration::from_millis),
+            _ => self.hearing.leader_with_quorum_heard().map(|at| at.elapsed()),
+        };
+        heard.is_none_or(|ago| ago > self.hearing.doubt())
     }
 
     /// Whether enough voters to elect a leader are not known to be away.

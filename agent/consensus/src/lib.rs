@@ -49,7 +49,8 @@ pub trait ConsensusTransport: Send + Sync {
     /// all of them are "unreachable" to Raft.
     async fn call(&self, to: AgentId, message: Bytes, timeout: Duration) -> Result<Bytes, String>;
 
-    /// Whether another member is not known to be away. Only used to tell sooner that waiting for a quorum is no use.
+    /// Whether another member is not known to be away. Asked again and again while a quorum is missed, so it should see to
+    /// it that it finds out; only used to tell sooner that waiting is in vain.
     fn may_answer(&self, agent: AgentId) -> bool {
         let _ = agent;
         true

@@ -51,11 +51,17 @@ struct HearingState {
     leader: Option<(AgentId, Instant)>,
     leader_with_quorum: Option<Instant>,
     quorum_lost: Option<Instant>,
+    /// Since when, and until when, too few voters were seen to be there.
+    too_few: Option<(Instant, Instant)>,
 }
+
+/// When too few voters have been there for this long, it is no hiccup.
+const TOO_FEW_FOR: Duration = Duration::from_millis(250);
 
 impl Hearing {
     pub(crate) fn new(patience: Duration) -> Self {
-        let state = HearingState { leader: None, leader_with_quorum: None, quorum_lost: Some(Instant::now()) };
+        let state =
+            HearingState { leader: None, leader_with_quorum: None, quorum_lost: Some(Instant::now()), too_few: None };
         Self { state: Mutex::new(state), patience }
     }
 
@@ -75,6 +81,26 @@ impl Hearing {
     /// When a leader was last heard.
     pub(crate) fn leader_heard(&self) -> Option<Instant> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).leader.map(|(_, at)| at)
+    }
+
+    /// When a leader that has a quorum was last heard.
+    pub(crate) fn leader_with_quorum_heard(&self) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).leader_with_quorum
+    }
+
+    /// A silence longer than this makes one ask who is there.
+    pub(crate) fn doubt(&self) -> Duration {
+        self.patience * 2 / 5
+    }
+
+    /// Takes note that too few voters are there now, or that this is not so; whether it has been so for long enough that
+    /// waiting is in vain. Forgotten when nobody looks.
+    pub(crate) fn is_in_vain(&self, too_few: bool) -> bool {
+        let now = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = state.too_few.filter(|(_, until)| now.duration_since(*until) < TOO_FEW_FOR);
+        state.too_few = too_few.then(|| (seen.map_or(now, |(since, _)| since), now));
+        state.too_few.is_some_and(|(since, _)| now.duration_since(since) >= TOO_FEW_FOR)
     }
 
     /// Since when writing is impossible, as far as is known.
