@@ -109,7 +109,7 @@ impl From<Rejection> for Failure {
             }
             Rejection::NotEmpty(_) => (StatusCode::CONFLICT, Some("Repeat it with --force to remove what is in it.")),
             Rejection::StillNeeded { .. } => {
-                (StatusCode::CONFLICT, Some("Drain it first; --force gives up what only it holds."))
+                (StatusCode::CONFLICT, Some("--force strikes it off all the same and gives up what only it holds."))
             }
             Rejection::Invalid(_) | Rejection::Path(_) | Rejection::Inconsistent(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, None)

@@ -5,7 +5,7 @@ use shoal_ledger::UserRole;
 use ureq::http::Method;
 
 use super::client::{Client, line_of_stdin};
-use super::print::{answer, bytes, table, time};
+use super::print::{answer, bytes, say, table, time};
 use super::{AgentChoice, CliError, NodeCommand, PolicyCommand, UserCommand, VolumeCommand, VolumePolicyOptions};
 use crate::api::types::{
     InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, PolicyView, UserAnswer, UserChange, UserView,
@@ -20,17 +20,21 @@ pub(super) fn status(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
     }
     let report: StatusReport =
         serde_json::from_value(value).map_err(|error| CliError::Failed(format!("the agent's status: {error}")))?;
-    println!("{}", report.verdict);
-    println!();
+    say!("{}", report.verdict);
+    say!("");
     let rows = report.nodes.iter().map(|node| {
         vec![node.name.clone(), node.state.as_str().to_owned(), bytes(node.used_bytes), bytes(node.capacity_bytes)]
     });
     table(&["AGENT", "STATE", "USED", "OF"], rows);
     let stripes = &report.stripes;
-    println!();
-    println!(
+    say!("");
+    say!(
         "{} stripes: {} healthy, {} degraded, {} endangered, {} lost.",
-        stripes.total, stripes.healthy, stripes.degraded, stripes.endangered, stripes.lost
+        stripes.total,
+        stripes.healthy,
+        stripes.degraded,
+        stripes.endangered,
+        stripes.lost
     );
     Ok(())
 }
@@ -58,7 +62,7 @@ pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
     });
     table(&["AGENT", "FINGERPRINT", "STATE", "LEDGER", "USED", "OF", "ADDRESSES"], rows);
     if !list.waiting.is_empty() {
-        println!("\nAsking to join (compare the fingerprint, then `shoal node approve FINGERPRINT`):");
+        say!("\nAsking to join (compare the fingerprint, then `shoal node approve FINGERPRINT`):");
         let rows = list
             .waiting
             .iter()
@@ -84,7 +88,7 @@ pub(super) fn node(agent: &AgentChoice, command: &NodeCommand, json: bool) -> Re
     if json {
         return answer(&serde_json::json!({ "id": id }));
     }
-    println!("{node} {said}.");
+    say!("{node} {said}.");
     Ok(())
 }
 
@@ -117,7 +121,7 @@ pub(super) fn invite(agent: &AgentChoice, hours: u64, store_only: bool, json: bo
     if json {
         return answer(&invite);
     }
-    println!("{}", invite.ticket);
+    say!("{}", invite.ticket);
     eprintln!("One agent can join with it, until {}:  shoal join TICKET", time(invite.expires_ms));
     Ok(())
 }
@@ -189,7 +193,11 @@ pub(super) fn policy(agent: &AgentChoice, command: &PolicyCommand, json: bool) -
     if json {
         return answer(&policy);
     }
-    println!("What is written is kept so that any {} agents may be lost.", policy.survive);
+    match policy.survive {
+        0 => say!("What is written is kept once: no agent may be lost."),
+        1 => say!("What is written is kept so that any 1 agent may be lost."),
+        survive => say!("What is written is kept so that any {survive} agents may be lost."),
+    }
     Ok(())
 }
 
@@ -223,8 +231,8 @@ pub(super) fn user(agent: &AgentChoice, command: &UserCommand, json: bool) -> Re
         return answer(&user);
     }
     match &user.password {
-        Some(password) => println!("Password of {name} (told only now): {password}"),
-        None => println!("{name} can sign in with that password."),
+        Some(password) => say!("Password of {name} (told only now): {password}"),
+        None => say!("{name} can sign in with that password."),
     }
     Ok(())
 }
@@ -244,7 +252,7 @@ fn done(said: &str, json: bool) -> Result<(), CliError> {
     if json {
         return answer(&serde_json::json!({ "done": true }));
     }
-    println!("{said}");
+    say!("{said}");
     Ok(())
 }
 

@@ -1,13 +1,28 @@
 //! Printing for people.
 
+use std::io::Write as _;
+
 use serde::Serialize;
 
 use super::CliError;
 
+/// A line of standard output. Unlike `println!` it does not panic when nobody reads on (`shoal status | head -1`).
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::cli::print::line(&format!($($argument)*)) };
+}
+pub(crate) use say;
+
+/// Prints a line; when the reader has gone there is nobody left to tell, so it ends the program.
+pub(crate) fn line(text: &str) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// The API's answer as JSON.
 pub(super) fn answer(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 
@@ -20,7 +35,7 @@ pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &all {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        say!("{}", cells.join("  ").trim_end());
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use super::print::say;
 use super::{AgentChoice, CliError};
 use crate::config::{AgentConfig, ConfigOverrides, default_data_directory};
 use crate::context::AgentContext;
@@ -119,21 +120,21 @@ fn end_when_asked(shutdown: CancellationToken, end_with_stdin: bool) -> Result<(
 /// What a person sees when the agent is up.
 fn tell(agent: &AgentContext, first: Option<&FirstStart>) {
     let scheme = |address: SocketAddr| if address.ip().is_loopback() { "http" } else { "https" };
-    println!("{} is up ({}).", agent.name(), agent.agent.fingerprint());
+    say!("{} is up ({}).", agent.name(), agent.agent.fingerprint());
     if let Some(dav) = agent.dav_address {
         let volume = agent.drive.as_ref().and_then(|drive| drive.volumes().ok()?.into_iter().next());
         let volume = volume.map_or_else(String::new, |volume| format!("{}/", volume.name));
-        println!("  Drive  {}://{}/{volume}", scheme(dav), shown(dav));
+        say!("  Drive  {}://{}/{volume}", scheme(dav), shown(dav));
     }
-    println!("  Page   {}://{}/", scheme(agent.config.api), shown(agent.config.api));
+    say!("  Page   {}://{}/", scheme(agent.config.api), shown(agent.config.api));
     if let Some(first) = first {
-        println!("\nA new pool was made, with the volume {}. Sign in as", first.volume);
-        println!("  User      {}", first.user);
+        say!("\nA new pool was made, with the volume {}. Sign in as", first.volume);
+        say!("  User      {}", first.user);
         match std::env::var_os("SHOAL_ADMIN_PASSWORD") {
-            Some(_) => println!("  Password  (the one given in SHOAL_ADMIN_PASSWORD)"),
-            None => println!("  Password  {}   (told only now; change it with `shoal user passwd`)", first.password),
+            Some(_) => say!("  Password  (the one given in SHOAL_ADMIN_PASSWORD)"),
+            None => say!("  Password  {}   (told only now; change it with `shoal user passwd`)", first.password),
         }
-        println!("\nLet more PCs join with `shoal invite`.");
+        say!("\nLet more PCs join with `shoal invite`.");
     }
 }
 
