@@ -75,7 +75,9 @@ fn garbage_at_any_port_is_hung_up_on_and_the_agent_goes_on() -> Result<()> {
     let pool = start(directory.path())?;
     let secrets = [pool.info().password.clone(), pool.agent(0).id.clone()];
     for port in ports(&pool)? {
-        for bytes in [RandomBytes::new(1).take(5000), b"GET / HTTP/1.0\r\n\r\n".to_vec(), vec![0x16, 3, 1, 0xff, 0xff], vec![]] {
+        for bytes in
+            [RandomBytes::new(1).take(5000), b"GET / HTTP/1.0\r\n\r\n".to_vec(), vec![0x16, 3, 1, 0xff, 0xff], vec![]]
+        {
             let answer = speak(port, &bytes)?;
             let text = String::from_utf8_lossy(&answer);
             ensure!(!secrets.iter().any(|secret| text.contains(secret.as_str())), "{port} tells: {text}");
@@ -138,7 +140,13 @@ fn without_a_password_drive_api_and_page_show_nothing() -> Result<()> {
     insider.request("PUT", "/pool/secret-name", &[], b"secret content")?.expect(&[201])?;
     for (user, password) in [("admin", "wrong"), ("nobody", "wrong"), ("", ""), ("admin", "")] {
         let mut client = HttpClient::new(dav, user, password, ANSWER_DEADLINE);
-        for (method, path) in [("GET", "/pool/secret-name"), ("PROPFIND", "/pool/"), ("PUT", "/pool/x"), ("OPTIONS", "/pool/"), ("PROPFIND", "/")] {
+        for (method, path) in [
+            ("GET", "/pool/secret-name"),
+            ("PROPFIND", "/pool/"),
+            ("PUT", "/pool/x"),
+            ("OPTIONS", "/pool/"),
+            ("PROPFIND", "/"),
+        ] {
             let response = client.request(method, path, &[], b"").context(method)?;
             ensure!([401, 429, 503].contains(&response.status), "{method} {path} as {user:?}: {}", response.status);
             ensure!(!String::from_utf8_lossy(&response.body).contains("secret"), "{method} {path} leaks");
@@ -148,7 +156,8 @@ fn without_a_password_drive_api_and_page_show_nothing() -> Result<()> {
             let response = client.request("GET", path, &[], b"")?;
             ensure!([401, 429].contains(&response.status), "{path} as {user:?}: {}", response.status);
         }
-        let invite = client.request("POST", "/api/v1/invite", &[("Content-Type", "application/json")], b"{\"expires_s\":60}")?;
+        let invite =
+            client.request("POST", "/api/v1/invite", &[("Content-Type", "application/json")], b"{\"expires_s\":60}")?;
         ensure!([401, 429].contains(&invite.status), "invite as {user:?}: {}", invite.status);
     }
     Ok(())

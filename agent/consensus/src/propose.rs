@@ -22,7 +22,7 @@ pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of one command, at most: an entry with it must fit a message.
 pub(crate) const COMMAND_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 /// Entries on their way at once: one is written here while another is written at the followers.
-const ENTRIES_IN_FLIGHT: usize = 2;
+const ENTRIES_IN_FLIGHT: usize = 1;
 
 /// A command's verdict.
 pub(crate) type Verdict = Result<Outcome, Rejection>;

@@ -199,7 +199,10 @@ pub(crate) fn fresh(content: u8, stripe: u8, plain_bytes: u32) -> ChunkRef {
         key_epoch: 1,
         shards: [1, 2, 3].map(place).to_vec(),
     };
-    ChunkRef { new_stripe: Some(NewStripe { id: stripe_id(stripe), record, replaces: None }), ..known(content, plain_bytes) }
+    ChunkRef {
+        new_stripe: Some(NewStripe { id: stripe_id(stripe), record, replaces: None }),
+        ..known(content, plain_bytes)
+    }
 }
 
 pub(crate) fn full(content: u8, stripe: u8) -> ChunkRef {
