@@ -21,7 +21,8 @@ pub(crate) const BATCH_COMMANDS: usize = 1024;
 pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of one command, at most: an entry with it must fit a message.
 pub(crate) const COMMAND_LIMIT_BYTES: usize = 3 * 1024 * 1024;
-/// Entries on their way at once: one is written here while another is written at the followers.
+/// Entries on their way at once. What comes meanwhile goes into the next one: with two, entries are half as large, and an
+/// entry costs its messages, syncs and commits at every member whatever is in it (an eighth of a small file's work).
 const ENTRIES_IN_FLIGHT: usize = 1;
 
 /// A command's verdict.
