@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dci_proto::AgentId;
-use shoal_consensus::{Consensus, ConsensusConfig};
+use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError};
 use shoal_dav::{Door, DoorConfig, DoorStats};
 use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
 use shoal_net::Network;
@@ -136,7 +136,7 @@ impl Assembly {
         ledger_mark::check(&self.config.data)?;
         let transport = Arc::new(ControlTransport::new(network, health));
         let consensus = Consensus::start(config, transport).await;
-        let consensus = consensus.map_err(|error| AgentError::Consensus(error.to_string()))?;
+        let consensus = consensus.map_err(ledger_unusable)?;
         clock::check(now_ms(), query::time_ms(&*consensus.view()?)?)?;
         Ok(consensus)
     }
@@ -299,4 +299,16 @@ fn serve_drive(
     let stats = door.stats().clone();
     core.tasks.spawn(shoal_dav::serve(listener, tls, door, core.shutdown.clone()));
     Ok(stats)
+}
+
+/// What a ledger that cannot be opened is to whoever started the agent.
+fn ledger_unusable(error: ConsensusError) -> AgentError {
+    match error {
+        ConsensusError::Damaged { path, reason } => AgentError::Damaged { path, reason },
+        ConsensusError::InUse(path) => AgentError::DirectoryInUse(path),
+        ConsensusError::NewerVersion { path, found, known } => {
+            AgentError::NewerVersion { what: path.display().to_string(), found, known }
+        }
+        error => AgentError::Consensus(error.to_string()),
+    }
 }

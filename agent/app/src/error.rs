@@ -144,6 +144,14 @@ pub enum AgentError {
     /// The ledger's replication could not start or go on.
     #[error("the ledger: {0}")]
     Consensus(String),
+    /// The ledger could not be written or read any more, most likely for want of room.
+    #[error("{} cannot be used any more: {reason}; see to the disk (is it full?) and start again, nothing acknowledged is lost", .path.display())]
+    LedgerFailed {
+        /// Where it lies.
+        path: PathBuf,
+        /// What failed.
+        reason: String,
+    },
     /// Something inside failed.
     #[error("{0}")]
     Internal(String),
@@ -159,6 +167,7 @@ impl AgentError {
             | Self::ForeignDirectory(_)
             | Self::DirectoryInUse(_)
             | Self::Damaged { .. }
+            | Self::LedgerFailed { .. }
             | Self::Store { .. }
             | Self::OtherPool { .. } => 6,
             Self::Listen { .. } => 7,

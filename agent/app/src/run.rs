@@ -127,10 +127,19 @@ pub async fn run(
     let agent = agent?;
     started(agent.agent.context(), agent.first.as_ref());
     let stop = agent.agent.context().shutdown_token();
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = stop.cancelled() => {}
-    }
+    let consensus = agent.agent.context().consensus.clone();
+    let ledger_fails = async {
+        match consensus {
+            Some(consensus) => consensus.failure().await,
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = stop.cancelled() => Ok(()),
+        // Going on without it would answer everybody with errors that tell nothing.
+        reason = ledger_fails => Err(AgentError::LedgerFailed { path: agent.agent.context().data().join("ledger"), reason }),
+    };
     agent.agent.stop().await;
-    Ok(())
+    outcome
 }

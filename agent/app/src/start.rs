@@ -97,6 +97,10 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
         Some(doors) => doors,
         None => Doors::bind(&config).await?,
     };
+    if membership.is_some() && !config.data.join("key").exists() {
+        let reason = "it is missing, and a new one would be another agent; put it back".to_owned();
+        return Err(AgentError::Damaged { path: config.data.join("key"), reason });
+    }
     let seed = directory.key_seed()?;
     let agent = shoal_net::agent_id_of_seed(&seed).map_err(|error| AgentError::Internal(error.to_string()))?;
     let listening = Listening::start(&config, &seed).await?;

@@ -181,6 +181,17 @@ impl Consensus {
         shared.raft.trigger().purge_log(upto).await.map_err(stopped)
     }
 
+    /// Waits until consensus can go on no more by itself, because log or state could not be written or read; answers why.
+    /// What was acknowledged is safe; the agent must be started anew when the disk is well.
+    pub async fn failure(&self) -> String {
+        let mut metrics = self.shared().raft.metrics();
+        let failed = |now: &Metrics| now.running_state.is_err();
+        match metrics.wait_for(failed).await {
+            Ok(now) => now.running_state.as_ref().err().map_or_else(String::new, ToString::to_string),
+            Err(_) => "it has stopped".to_owned(),
+        }
+    }
+
     /// Stops taking part and makes the state durable. What is submitted later fails. The directory is free for another
     /// start once all clones and views are dropped.
     pub async fn shutdown(&self) {

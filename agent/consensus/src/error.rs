@@ -42,7 +42,7 @@ pub enum ConsensusError {
         known: u32,
     },
     /// A file does not hold what was written to it.
-    #[error("{} is damaged: {reason}; restore it, or remove this agent's ledger directory and join again", .path.display())]
+    #[error("{} is damaged: {reason}; restore it, or strike this agent off the pool and join anew with an empty data directory", .path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
