@@ -29,8 +29,10 @@ const HASHES_AT_ONCE: usize = 2;
 const HASHES_WAITING: usize = 64;
 /// Verified pairs remembered, at most; the oldest half goes when it is reached.
 const REMEMBERED: usize = 1024;
-/// Looks a second at passwords of those who are to slow down, at most, in case they were right before.
-const LOOKS_A_SECOND: u32 = 20;
+/// Who is to slow down and shows a password that was not found right before waits this long for the answer.
+const MISS_WAIT: Duration = Duration::from_millis(500);
+/// So many wait at a time, at most; one more is turned away unlooked at. Bounds guessing to eight a second.
+const MISSES_AT_ONCE: usize = 4;
 /// Bytes of a user's name or password, at most; longer is wrong unread.
 const INPUT_LIMIT_BYTES: usize = 1024;
 /// The fewest characters of a password.
@@ -64,8 +66,8 @@ pub struct Credentials {
     turns: Semaphore,
     throttle: Throttle,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
-    /// Since when, and how many looks of those who are to slow down there were.
-    looks: Mutex<(Instant, u32)>,
+    /// Places for those who are to slow down and show a password all the same.
+    misses: Semaphore,
 }
 
 struct Verified {
@@ -88,7 +90,7 @@ impl Credentials {
             turns: Semaphore::new(HASHES_AT_ONCE + HASHES_WAITING),
             throttle: Throttle::new(),
             verified: Mutex::default(),
-            looks: Mutex::new((Instant::now(), 0)),
+            misses: Semaphore::new(MISSES_AT_ONCE),
         })
     }
 
@@ -114,17 +116,13 @@ impl Credentials {
         if user.len() > INPUT_LIMIT_BYTES || password.len() > INPUT_LIMIT_BYTES {
             return Err(SignInError::Wrong);
         }
-        let slow_down = self.throttle.check(remote, user, Instant::now()).err();
-        if let Some(wait) = slow_down.filter(|_| !self.may_look_again()) {
-            return Err(SignInError::SlowDown(wait));
+        if let Err(wait) = self.throttle.check(remote, user, Instant::now()) {
+            return self.look_again(user, password).await?.ok_or(SignInError::SlowDown(wait));
         }
         let record = self.record(user)?;
         let digest = self.digest(user, password);
         if let Some(record) = record.as_ref().filter(|record| self.is_verified(&digest, record)) {
             return Ok(record.clone());
-        }
-        if let Some(wait) = slow_down {
-            return Err(SignInError::SlowDown(wait));
         }
         let matches = self.verify(record.as_ref(), password).await?;
         match record.filter(|_| matches) {
@@ -140,15 +138,16 @@ impl Credentials {
         }
     }
 
-    /// Whether someone who is to slow down may still show a password that was found right before: a forgotten client with
-    /// an old password must not shut its user out. Few times a second, so that it is no way to guess faster.
-    fn may_look_again(&self) -> bool {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        if looks.0.elapsed() >= Duration::from_secs(1) {
-            *looks = (Instant::now(), 0);
+    /// Lets in who is to slow down but shows a password that was found right before: a forgotten client with an old
+    /// password must not shut its user out. Whoever shows another one waits, so that this is no way to guess faster.
+    async fn look_again(&self, user: &str, password: &str) -> Result<Option<UserRecord>, SignInError> {
+        let Ok(_place) = self.misses.try_acquire() else { return Ok(None) };
+        let digest = self.digest(user, password);
+        let known = self.record(user)?.filter(|record| self.is_verified(&digest, record));
+        if known.is_none() {
+            tokio::time::sleep(MISS_WAIT).await;
         }
-        looks.1 += 1;
-        looks.1 <= LOOKS_A_SECOND
+        Ok(known)
     }
 
     fn record(&self, user: &str) -> Result<Option<UserRecord>, SignInError> {
@@ -327,21 +326,22 @@ mod tests {
         credentials.sign_in("ana", "correct horse", elsewhere).await.expect("signs in");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_with_an_old_password_does_not_shut_its_user_out() {
         let ledger = ledger().await;
         put_user(&ledger, "correct horse").await;
         let credentials = Credentials::new(ledger).expect("credentials");
         credentials.sign_in("ana", "correct horse", HERE).await.expect("signs in");
         while !matches!(credentials.sign_in("ana", "an old one", HERE).await, Err(SignInError::SlowDown(_))) {}
-        credentials.sign_in("ana", "correct horse", HERE).await.expect("signs in all the same");
-        // But nobody guesses any faster by that.
-        let mut guesses = 0;
-        while guesses < LOOKS_A_SECOND * 2 {
-            let guess = credentials.sign_in("ana", "a guess", HERE).await;
-            assert!(matches!(guess, Err(SignInError::SlowDown(_))), "{guess:?}");
-            guesses += 1;
+        for _ in 0..1000 {
+            credentials.sign_in("ana", "correct horse", HERE).await.expect("signs in all the same");
         }
+        // But nobody guesses any faster by that: a guess waits, and guesses beyond a few at once are not looked at.
+        let begin = tokio::time::Instant::now();
+        let guesses = (0..20).map(|_| credentials.sign_in("ana", "a guess", HERE));
+        let guessed = futures::future::join_all(guesses).await;
+        assert!(guessed.iter().all(|guess| matches!(guess, Err(SignInError::SlowDown(_)))), "{guessed:?}");
+        assert_eq!(begin.elapsed(), MISS_WAIT);
     }
 
     #[tokio::test]
