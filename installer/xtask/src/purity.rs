@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::steps::{cargo, workspace_root};
 
 /// Crates that decide and touch nothing.
-const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement"];
+const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"];
 
 /// Packages that no pure crate may have among its dependencies, however far down.
 const IMPURE_PACKAGES: &[&str] =
@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dci-proto", &[]),
     ("shoal-ledger", &["dci-proto"]),
     ("shoal-placement", &["dci-proto"]),
+    ("shoal-care", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-store", &["dci-proto"]),
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),

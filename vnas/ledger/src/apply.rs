@@ -4,9 +4,11 @@
 //! nothing. What many commands of a batch touch (counters of the pool, of volumes, of members) is held in
 //! [`state::State`] and written once at the end.
 
+mod care;
 mod content;
 mod locks;
 mod members;
+mod moves;
 mod namespace;
 mod outcomes;
 mod properties;
@@ -20,6 +22,7 @@ mod volumes;
 pub use content::CHUNKS_PER_COMMAND_LIMIT;
 pub use locks::{LOCK_TIMEOUT_LIMIT_S, LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT};
 pub use members::{JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, MEMBERS_LIMIT, TICKETS_LIMIT};
+pub use moves::{MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT};
 pub use outcomes::OUTCOMES_KEPT;
 pub use properties::{PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES};
 pub use transfer::COPY_LIMIT_NODES;
@@ -141,6 +144,14 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
 
         Command::ForgetGarbage { stripes } => content::forget_garbage(state, stripes),
         Command::Tick => tick(state),
+
+        Command::SetCarePolicy { policy } => care::set_policy(state, policy),
+        Command::BeginMoves { moves } => moves::begin(state, moves),
+        Command::FinishMoves { shards } => moves::finish(state, shards),
+        Command::AbortMoves { shards } => moves::abort(state, shards),
+        Command::ForgetSurplus { shards } => moves::forget_surplus(state, shards),
+        Command::ReplaceStripes { stripes } => content::replace(state, stripes),
+        Command::PutCertificate { certificate } => care::put_certificate(state, certificate),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What can be asked of the ledger, and what it answers.
 
 use bytes::Bytes;
-use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, StripeId, VolumeId};
+use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardKey, StripeId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentRecord, AgentState, Lock, LockScope, Node, NodePath, NodePathError, PropertyName, StripeRecord, TicketRecord,
-    UserRecord, VolumePolicy, VolumeRecord,
+    Accepted, AgentRecord, AgentState, CarePolicy, DrainCertificate, Lock, LockScope, Node, NodePath, NodePathError,
+    PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, UserRecord, VolumePolicy, VolumeRecord,
 };
 
 /// One entry of the replicated log: commands of many callers, made durable together.
@@ -210,6 +210,25 @@ pub enum Command {
     ForgetGarbage { stripes: Vec<StripeId> },
     /// Lets time pass: expired locks, tickets and join requests go.
     Tick,
+
+    /// Sets the pool's patience.
+    SetCarePolicy { policy: CarePolicy },
+    /// Announces moves of shards, each for itself: refused where the shard is not where it is said to be, is moved already, or
+    /// the new agent holds a shard of that stripe or is still to drop this one. Until finished or given up nobody drops
+    /// what is copied. Answers [`Outcome::Accepted`].
+    BeginMoves { moves: Vec<ShardMove> },
+    /// Has stripes count on the new agents, which have the shards durable; what the old ones hold becomes surplus. Answers
+    /// [`Outcome::Accepted`].
+    FinishMoves { shards: Vec<ShardKey> },
+    /// Gives moves up; what was copied becomes surplus. Answers [`Outcome::Accepted`].
+    AbortMoves { shards: Vec<ShardKey> },
+    /// Forgets surplus shards that their holders have dropped.
+    ForgetSurplus { shards: Vec<SurplusShard> },
+    /// Has contents stand on stripes cut anew, each where it still stands on the stripe replaced; else the new stripe
+    /// becomes garbage. Answers [`Outcome::Accepted`].
+    ReplaceStripes { stripes: Vec<NewStripe> },
+    /// Keeps the proof that an agent was emptied. Refused while anything counts on it.
+    PutCertificate { certificate: DrainCertificate },
 }
 
 /// What came of a command that was carried out.
@@ -228,6 +247,8 @@ pub enum Outcome {
     Volume(VolumeRecord),
     /// The member as it stands.
     Agent(AgentRecord),
+    /// What became of each part of the command.
+    Accepted(Accepted),
 }
 
 /// Why a command was refused. Nothing changed.
@@ -298,4 +319,7 @@ pub enum Rejection {
     /// A value out of its range.
     #[error("{0}")]
     Invalid(String),
+    /// The member was not emptied first.
+    #[error("{0} was not drained; without its certificate it is removed only by force")]
+    NotDrained(String),
 }

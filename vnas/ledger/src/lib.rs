@@ -6,6 +6,7 @@
 //! to the byte.
 
 mod apply;
+mod care;
 mod client;
 mod command;
 mod kv;
@@ -16,12 +17,14 @@ mod tables;
 mod validate;
 
 pub use apply::apply;
+pub use care::{Accepted, CarePolicy, DrainCertificate, DrainRecord, ShardMove, ShardStanding, SurplusShard};
 /// How much of anything the ledger keeps or takes at once.
 pub mod limits {
     pub use crate::apply::{
         CHUNKS_PER_COMMAND_LIMIT, COPY_LIMIT_NODES, JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, LOCK_TIMEOUT_LIMIT_S,
-        LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT, MEMBERS_LIMIT, OUTCOMES_KEPT, PROPERTIES_PER_NODE_LIMIT,
-        PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT, TICKETS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT, VOLUMES_LIMIT,
+        LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT, MEMBERS_LIMIT, MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT, OUTCOMES_KEPT,
+        PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT, TICKETS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT,
+        VOLUMES_LIMIT,
     };
 }
 

@@ -1,11 +1,13 @@
 //! Reading the ledger. Every function takes a view and touches nothing else; all fail only if the view cannot be read.
 
+mod care;
 mod contents;
 mod locks;
 mod namespace;
 
 use dci_proto::{AgentId, VolumeId};
 
+pub use care::{care_policy, certificate, drain, moves, moves_of, standing, surplus};
 pub use contents::{AgentUsage, agent_usage, chunks, content, garbage, stripe, stripes};
 pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
 pub use locks::{locks_below, locks_covering};

@@ -6,12 +6,12 @@
 
 use std::borrow::Cow;
 
-use dci_proto::{AgentId, ContentId, InodeId, StripeId, VolumeId};
+use dci_proto::{AgentId, ContentId, InodeId, ShardKey, StripeId, VolumeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use crate::{KvError, KvRead, NodePath, Outcome, Rejection, StripeRecord};
+use crate::{KvError, KvRead, NodePath, Outcome, Rejection, StripeRecord, SurplusShard};
 
 /// Version of the form of rows written now, the first byte of each.
 const ROW_VERSION: u8 = 1;
@@ -29,6 +29,9 @@ pub(crate) const JOIN_REQUESTS: Table = Table(0x05, "join requests");
 pub(crate) const USERS: Table = Table(0x06, "users");
 pub(crate) const VOLUMES: Table = Table(0x07, "volumes");
 pub(crate) const VOLUME_NAMES: Table = Table(0x08, "names of volumes");
+pub(crate) const CARE: Table = Table(0x09, "patience of the pool");
+pub(crate) const DRAINS: Table = Table(0x0a, "members that are emptied");
+pub(crate) const CERTIFICATES: Table = Table(0x0b, "certificates of emptied members");
 pub(crate) const ROOTS: Table = Table(0x10, "root folders");
 pub(crate) const NODES: Table = Table(0x11, "files and folders");
 pub(crate) const PROPERTIES: Table = Table(0x12, "properties");
@@ -40,6 +43,9 @@ pub(crate) const CONTENTS: Table = Table(0x30, "contents");
 pub(crate) const STRIPES: Table = Table(0x31, "stripes");
 pub(crate) const GARBAGE: Table = Table(0x32, "garbage");
 pub(crate) const GARBAGE_TIMES: Table = Table(0x33, "times of garbage");
+pub(crate) const MOVES: Table = Table(0x34, "moves of shards");
+pub(crate) const SURPLUS: Table = Table(0x35, "surplus shards");
+pub(crate) const SURPLUS_PLACES: Table = Table(0x36, "places of surplus shards");
 pub(crate) const OUTCOMES: Table = Table(0x40, "outcomes");
 pub(crate) const OUTCOME_RING: Table = Table(0x41, "order of outcomes");
 
@@ -251,6 +257,29 @@ pub(crate) fn stripe_key(table: Table, stripe: StripeId) -> Vec<u8> {
 
 pub(crate) fn garbage_key(since_ms: u64, stripe: StripeId) -> Vec<u8> {
     GARBAGE.key(&[&since_ms.to_be_bytes(), &stripe.0])
+}
+
+pub(crate) fn shard_key(table: Table, key: ShardKey) -> Vec<u8> {
+    table.key(&[&key.stripe.0, &[key.index]])
+}
+
+/// A shard on an agent.
+pub(crate) fn place_key(table: Table, key: ShardKey, agent: AgentId) -> Vec<u8> {
+    table.key(&[&key.stripe.0, &[key.index], &agent.0])
+}
+
+pub(crate) fn surplus_key(shard: &SurplusShard) -> Vec<u8> {
+    let SurplusShard { key, agent, since_ms } = shard;
+    SURPLUS.key(&[&since_ms.to_be_bytes(), &key.stripe.0, &[key.index], &agent.0])
+}
+
+/// The shard a key of [`SURPLUS`] is of.
+pub(crate) fn surplus_of_key(key: &[u8]) -> Option<SurplusShard> {
+    let (since, rest) = key.get(1..)?.split_first_chunk()?;
+    let (stripe, rest) = rest.split_first_chunk()?;
+    let (index, agent) = rest.split_first()?;
+    let key = ShardKey { stripe: StripeId(*stripe), index: *index };
+    Some(SurplusShard { key, agent: AgentId(agent.try_into().ok()?), since_ms: u64::from_be_bytes(*since) })
 }
 
 /// What the keys of all locks on a path and below it start with. Each name is ended by a NUL, which no name holds, so

@@ -1,6 +1,7 @@
 //! Checks everything the ledger promises of itself by recounting it. Reads every row: for tests, simulation, and a
 //! look at a ledger under suspicion.
 
+mod care;
 mod contents;
 mod namespace;
 
@@ -56,6 +57,7 @@ impl Validator<'_> {
         let highest_list = self.chunk_lists(&nodes)?;
         self.contents()?;
         self.garbage()?;
+        self.care()?;
         self.locks()?;
         self.members()?;
         self.meta(&nodes, highest_list)

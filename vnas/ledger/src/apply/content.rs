@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dci_proto::{ContentId, InodeId, StripeId};
 
-use super::Step;
 use super::state::State;
+use super::{Step, moves};
 use crate::tables::{self, ChunkRow, ContentRow, GarbageRow};
 use crate::{CHUNK_BYTES, ChunkRef, KvError, NewStripe, Outcome, Rejection, StripeRecord, query};
 
@@ -152,7 +152,41 @@ fn retire(state: &mut State, stripe: StripeId) -> Result<(), KvError> {
     let Some(record) = query::stripe(&*state.kv, stripe)? else { return Ok(()) };
     state.delete(&tables::stripe_key(tables::STRIPES, stripe))?;
     state.count_shards(&record, false)?;
+    moves::abort_stripe(state, stripe)?;
     put_garbage(state, stripe, record)
+}
+
+/// Has contents stand on stripes cut anew, each where it still stands on the stripe that is replaced.
+pub(super) fn replace(state: &mut State, stripes: &[NewStripe]) -> Step<Outcome> {
+    if stripes.len() > moves::MOVES_PER_COMMAND_LIMIT {
+        return Err(Rejection::TooMany("stripes in one command".to_owned()).into());
+    }
+    if let Some(flaw) = stripes.iter().find_map(|new| new.record.flaw()) {
+        return Err(inconsistent(flaw));
+    }
+    let mut accepted = Vec::with_capacity(stripes.len());
+    for new in stripes {
+        accepted.push(replace_one(state, new)?);
+    }
+    Ok(Outcome::Accepted(accepted))
+}
+
+fn replace_one(state: &mut State, new: &NewStripe) -> Result<bool, KvError> {
+    let key = tables::content_key(new.record.content);
+    let known = state.read::<ContentRow>(tables::CONTENTS, &key)?;
+    let fresh = !is_garbage(state, new.id)? && query::stripe(&*state.kv, new.id)?.is_none();
+    match known {
+        Some(mut known)
+            if fresh && new.replaces == Some(known.stripe) && new.record.plain_bytes == known.plain_bytes =>
+        {
+            retire(state, known.stripe)?;
+            known.stripe = new.id;
+            keep(state, new)?;
+            state.put(tables::CONTENTS, &key, &known)?;
+            Ok(true)
+        }
+        _ => discard(state, new).map(|()| false),
+    }
 }
 
 /// Lets go of a list of chunks: one holder less, or its contents, too.

@@ -3,7 +3,7 @@
 use dci_proto::{AgentId, PoolId};
 
 use super::state::State;
-use super::{Step, uploads, volumes};
+use super::{Step, care, uploads, volumes};
 use crate::tables::{self, normalized};
 use crate::{
     AgentRecord, AgentRoles, AgentState, FORMAT_VERSION, JoinRequest, Outcome, PoolRecord, Rejection, TicketRecord,
@@ -122,6 +122,7 @@ pub(super) fn rename(state: &mut State, id: AgentId, name: &str) -> Step<Outcome
 pub(super) fn set_state(state: &mut State, id: AgentId, standing: AgentState) -> Step<Outcome> {
     let mut record = member(state, id)?;
     record.state = standing;
+    care::note_state(state, id, standing)?;
     put(state, record)
 }
 
@@ -133,10 +134,14 @@ pub(super) fn remove(state: &mut State, id: AgentId, force: bool) -> Step<Outcom
     if stripes > 0 && !force {
         return Err(Rejection::StillNeeded { agent: record.name, stripes }.into());
     }
+    if record.roles.store && !force && query::certificate(&*state.kv, id)?.is_none() {
+        return Err(Rejection::NotDrained(record.name).into());
+    }
     if state.count(&tables::AGENTS.key(&[]), 2)? < 2 {
         return Err(Rejection::Invalid("the last member stays".to_owned()).into());
     }
     state.delete(&tables::agent_key(tables::AGENTS, id))?;
+    care::forget_drain(state, id)?;
     uploads::abort_all(state, id, None)?;
     Ok(Outcome::Done)
 }

@@ -154,7 +154,7 @@ fn striking_a_member_off_gives_its_uploads_up() {
     let mut ledger = two();
     let id = AgentId([2; 32]);
     let Outcome::Upload(upload) = ledger.ok(Command::BeginUpload { agent: id, run: 1 }) else { panic!("no upload") };
-    ledger.ok(Command::RemoveAgent { agent: id, force: false });
+    ledger.ok(Command::RemoveAgent { agent: id, force: true });
     let stage = Command::StageChunks { upload, first_index: 0, chunks: Vec::new() };
     assert!(matches!(ledger.refused(stage), Rejection::Inconsistent(_)));
     let begin = Command::BeginUpload { agent: id, run: 1 };

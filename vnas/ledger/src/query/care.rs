@@ -1,0 +1,67 @@
+//! Shards on their way, surplus ones, agents that are emptied, the pool's patience.
+
+use dci_proto::{AgentId, ShardKey, StripeId};
+
+use crate::tables;
+use crate::{CarePolicy, DrainCertificate, DrainRecord, KvError, KvRead, ShardMove, ShardStanding, SurplusShard};
+
+/// The pool's patience; the defaults where nobody said.
+pub fn care_policy(kv: &dyn KvRead) -> Result<CarePolicy, KvError> {
+    Ok(tables::read(kv, tables::CARE, &tables::CARE.key(&[]))?.unwrap_or_default())
+}
+
+/// All moves under way, by shard.
+pub fn moves(kv: &dyn KvRead) -> Result<Vec<ShardMove>, KvError> {
+    tables::read_all(kv, tables::MOVES, &tables::MOVES.key(&[]))
+}
+
+/// The moves under way of one stripe.
+pub fn moves_of(kv: &dyn KvRead, stripe: StripeId) -> Result<Vec<ShardMove>, KvError> {
+    tables::read_all(kv, tables::MOVES, &tables::stripe_key(tables::MOVES, stripe))
+}
+
+/// Shards nobody counts on that their holders are to drop, oldest first, at most `limit`.
+pub fn surplus(kv: &dyn KvRead, limit: usize) -> Result<Vec<SurplusShard>, KvError> {
+    let table = tables::SURPLUS;
+    let prefix = table.key(&[]);
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    tables::visit(kv, table, &prefix, &prefix, &mut |key, ()| {
+        let shard = tables::surplus_of_key(key);
+        let corrupt = || KvError::Corrupt { table: table.1, reason: "a key is no time, shard and agent".to_owned() };
+        found.push(shard.ok_or_else(corrupt)?);
+        Ok(found.len() < limit)
+    })?;
+    Ok(found)
+}
+
+/// How the ledger stands to a shard that `holder` has.
+pub fn standing(kv: &dyn KvRead, key: ShardKey, holder: AgentId) -> Result<ShardStanding, KvError> {
+    if kv.get(&tables::place_key(tables::SURPLUS_PLACES, key, holder))?.is_some() {
+        return Ok(ShardStanding::Surplus);
+    }
+    let Some(record) = super::stripe(kv, key.stripe)? else {
+        let garbage = kv.get(&tables::stripe_key(tables::GARBAGE_TIMES, key.stripe))?.is_some();
+        return Ok(if garbage { ShardStanding::Garbage } else { ShardStanding::Unknown });
+    };
+    if record.shards.get(usize::from(key.index)).is_some_and(|place| place.agent == Some(holder)) {
+        return Ok(ShardStanding::Counted);
+    }
+    let coming: Option<ShardMove> = tables::read(kv, tables::MOVES, &tables::shard_key(tables::MOVES, key))?;
+    Ok(match coming {
+        Some(one) if one.to == holder => ShardStanding::Coming,
+        _ => ShardStanding::Elsewhere,
+    })
+}
+
+/// What an agent held when its emptying began; `None` unless it is being emptied.
+pub fn drain(kv: &dyn KvRead, agent: AgentId) -> Result<Option<DrainRecord>, KvError> {
+    tables::read(kv, tables::DRAINS, &tables::agent_key(tables::DRAINS, agent))
+}
+
+/// The proof that an agent was emptied, where it was.
+pub fn certificate(kv: &dyn KvRead, agent: AgentId) -> Result<Option<DrainCertificate>, KvError> {
+    tables::read(kv, tables::CERTIFICATES, &tables::agent_key(tables::CERTIFICATES, agent))
+}
