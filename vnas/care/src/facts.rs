@@ -10,10 +10,15 @@ pub struct AgentFacts {
     pub id: AgentId,
     /// Whether it holds shards at all.
     pub stores: bool,
+    /// Whether it can read and write files itself: it holds the ledger and the pool's key.
+    pub mounts: bool,
     /// Where it stands by decision of an admin.
     pub state: AgentState,
     /// Whether it answers now.
     pub answers: bool,
+    /// Whether it has been silent for a good part of the pool's patience: stripes that could lose nothing more do not wait
+    /// for the rest of it.
+    pub doubtful: bool,
     /// Whether it has been silent for longer than the pool's patience: its shards count as lost.
     pub absent: bool,
     /// Whether it is likely to fail soon: it is emptied while it can be read.

@@ -2,7 +2,28 @@
 //!
 //! Pure: events and the time go in, effects come out. The agent carries them out on real disks and networks, the simulation
 //! on seeded ones.
+//!
+//! ```text
+//! facts ─ situation ─ need      what one stripe needs, as its holders are
+//!           └ balance, sweep    which of all stripes need something, the most pressing first
+//!               └ keeper        has it done: announce, copy, finish; or cut anew
+//! cleaning                      has what nobody counts on dropped, on proof
+//! plan                          what the keeper would do, without doing it
+//! ```
 
+mod balance;
+mod cleaning;
 mod facts;
+mod keeper;
+mod need;
+mod plan;
+mod situation;
+mod sweep;
 
+pub use cleaning::{CleaningGrace, Droppable, droppable};
 pub use facts::{AgentFacts, Duty};
+pub use keeper::{Done, Effect, Keeper, KeeperConfig, Progress, RebuildJob, RecutJob, Ticket};
+pub use need::{Need, Reason, need};
+pub use plan::plan;
+pub use situation::{COPIES_LIMIT_BYTES, Situation, Wanted};
+pub use sweep::{Findings, QUEUE_LIMIT, Tally};

@@ -1,0 +1,315 @@
+//! Shards on their way: announced, copied, finished, or given up.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dci_proto::{AgentId, ShardKey, StripeId};
+use shoal_ledger::limits::MOVES_PER_COMMAND_LIMIT;
+use shoal_ledger::{Command, KvError, KvRead, ShardMove, StripeRecord, query};
+use shoal_placement::choose;
+
+use super::{Effect, Keeper, RebuildJob, Work};
+use crate::balance::Budgets;
+use crate::{Duty, Need, Reason, need};
+
+/// How far a move is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The ledger is being told.
+    Announcing,
+    /// The ledger knows; nobody copies yet.
+    Announced,
+    /// The new agent is at it.
+    Copying,
+    /// It is durable there; the ledger is to be told.
+    Copied,
+    /// The ledger is being told.
+    Finishing,
+    /// It is to be given up.
+    Failed,
+    /// The ledger is being told that it is given up.
+    Aborting,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct MoveState {
+    pub(super) from: Option<AgentId>,
+    pub(super) to: AgentId,
+    pub(super) bytes: u64,
+    pub(super) reason: Reason,
+    pub(super) stage: Stage,
+    pub(super) since: Duration,
+}
+
+impl Keeper {
+    /// Takes up moves that the ledger has and this keeper does not know, and forgets those whose stripe is gone.
+    pub(super) fn reconcile_moves(&mut self, now: Duration, view: &dyn KvRead) -> Result<(), KvError> {
+        let rows = query::moves(view)?;
+        let known: BTreeSet<ShardKey> = rows.iter().map(|one| one.key).collect();
+        self.moves.retain(|key, one| {
+            let told = matches!(one.stage, Stage::Announcing | Stage::Finishing | Stage::Aborting);
+            told || known.contains(key)
+        });
+        for ShardMove { key, from, to } in rows {
+            if self.moves.contains_key(&key) {
+                continue;
+            }
+            let bytes = query::stripe(view, key.stripe)?.map_or(0, |record| u64::from(record.shard_bytes));
+            let (reason, stage) = (Reason::Degraded, Stage::Announced);
+            self.moves.insert(key, MoveState { from, to, bytes, reason, stage, since: now });
+        }
+        Ok(())
+    }
+
+    /// Gives up what takes too long, and what has become pointless before it began.
+    pub(super) fn give_up_late(&mut self, now: Duration) {
+        for one in self.moves.values_mut() {
+            let late = now.saturating_sub(one.since) >= self.config.job_patience;
+            let back = matches!(one.reason, Reason::Endangered | Reason::Degraded)
+                && one.from.is_some_and(|from| self.situation.duty(from) == Duty::Takes);
+            let hopeless = matches!(self.situation.duty(one.to), Duty::Gone | Duty::Leaves);
+            match one.stage {
+                Stage::Announced if late || back || hopeless => one.stage = Stage::Failed,
+                Stage::Copying if late || hopeless => one.stage = Stage::Failed,
+                _ => {}
+            }
+        }
+    }
+
+    /// Has agents begin with what is announced, as far as they have hands free.
+    pub(super) fn start_copies(
+        &mut self,
+        now: Duration,
+        view: &dyn KvRead,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), KvError> {
+        let ready: Vec<(Reason, ShardKey)> = self
+            .moves
+            .iter()
+            .filter(|(_, one)| one.stage == Stage::Announced)
+            .map(|(key, one)| (one.reason, *key))
+            .collect();
+        let ready: BTreeSet<(Reason, ShardKey)> = ready.into_iter().collect();
+        for (reason, key) in ready {
+            let Some(to) = self.moves.get(&key).map(|one| one.to) else { continue };
+            if !self.situation.answers(to) || self.copying_to(to) >= self.config.moves_per_agent {
+                continue;
+            }
+            let Some(record) = query::stripe(view, key.stripe)? else { continue };
+            let holder = record.shards.get(usize::from(key.index)).and_then(|place| place.agent);
+            let copy_from = holder.filter(|holder| self.situation.answers(*holder));
+            let job = RebuildJob { key, record, to, copy_from, reason };
+            let ticket = self.ticket(Work::Copy(key));
+            effects.push(Effect::Rebuild(ticket, job));
+            if let Some(one) = self.moves.get_mut(&key) {
+                (one.stage, one.since) = (Stage::Copying, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn copying_to(&self, agent: AgentId) -> usize {
+        self.moves.values().filter(|one| one.to == agent && one.stage == Stage::Copying).count()
+    }
+
+    /// Shards that were announced to an agent and are not finished.
+    fn under_way_to(&self, agent: AgentId) -> usize {
+        self.moves.values().filter(|one| one.to == agent).count()
+    }
+
+    /// Begins with what is most pressing.
+    pub(super) fn dispatch(
+        &mut self,
+        now: Duration,
+        view: &dyn KvRead,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), KvError> {
+        let mut begun: Vec<ShardMove> = Vec::new();
+        let mut later: Vec<(Reason, StripeId)> = Vec::new();
+        let mut budgets = self.budgets();
+        // As many stripes as could be begun at all, so that one step stays short.
+        let mut tries = 4 * self.config.moves_per_agent * self.situation.takers().max(1);
+        while begun.len() < MOVES_PER_COMMAND_LIMIT && tries > 0 {
+            let Some((reason, stripe)) = self.queue.pop() else { break };
+            tries -= 1;
+            let Some(record) = query::stripe(view, stripe)? else { continue };
+            match need(&record, &self.situation, &[]) {
+                Need::Move { reason, shards } => {
+                    let count = shards.len();
+                    let moves = self.targets_for(stripe, &record, &shards, None);
+                    if moves.len() < count {
+                        later.push((reason, stripe));
+                    }
+                    self.note_begun(now, reason, &record, &moves);
+                    begun.extend(moves);
+                }
+                // The next sweep finds it again.
+                Need::Recut { reason: Reason::Recut, .. } if !self.is_settled(now) => self.again = true,
+                Need::Recut { reason, .. } => {
+                    if !self.begin_recut(now, stripe, &record, reason, effects) {
+                        later.push((reason, stripe));
+                    }
+                }
+                Need::Nothing => {
+                    if let Some(one) = self.even_out(stripe, &record, &mut budgets) {
+                        self.note_begun(now, reason, &record, &[one]);
+                        begun.push(one);
+                    }
+                }
+                Need::Stuck { .. } | Need::Lost => {}
+            }
+        }
+        later.into_iter().for_each(|(reason, stripe)| self.queue.push(reason, stripe));
+        if !begun.is_empty() {
+            let ticket = self.ticket(Work::Begin(begun.iter().map(|one| one.key).collect()));
+            effects.push(Effect::Submit(ticket, Command::BeginMoves { moves: begun }));
+        }
+        Ok(())
+    }
+
+    fn note_begun(&mut self, now: Duration, reason: Reason, record: &StripeRecord, moves: &[ShardMove]) {
+        for ShardMove { key, from, to } in moves {
+            let bytes = u64::from(record.shard_bytes);
+            let one = MoveState { from: *from, to: *to, bytes, reason, stage: Stage::Announcing, since: now };
+            self.moves.insert(*key, one);
+        }
+    }
+
+    /// Agents for shards of a stripe, of those with hands free; `only` of these.
+    fn targets_for(
+        &self,
+        stripe: StripeId,
+        record: &StripeRecord,
+        shards: &[u8],
+        only: Option<&BTreeSet<AgentId>>,
+    ) -> Vec<ShardMove> {
+        let exclude: Vec<AgentId> = record.shards.iter().filter_map(|place| place.agent).collect();
+        let mut candidates = self.situation.candidates();
+        candidates.retain(|candidate| {
+            self.under_way_to(candidate.agent) < 2 * self.config.moves_per_agent
+                && only.is_none_or(|only| only.contains(&candidate.agent))
+        });
+        // Where one could not take it, another is tried.
+        let failures = self.backoffs.get(&stripe).map_or(0, |backoff| u64::from(backoff.failures));
+        let seed = stripe.0.iter().fold(failures, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        let chosen = choose(&candidates, shards.len(), u64::from(record.shard_bytes), seed, &exclude);
+        let one = |(index, to): (&u8, AgentId)| {
+            let place = record.shards.get(usize::from(*index))?;
+            Some(ShardMove { key: ShardKey { stripe, index: *index }, from: place.agent, to })
+        };
+        shards.iter().zip(chosen).filter_map(one).collect()
+    }
+
+    /// A move that brings a stripe from an agent that has too much to one that has too little.
+    fn even_out(&self, stripe: StripeId, record: &StripeRecord, budgets: &mut Budgets) -> Option<ShardMove> {
+        let bytes = u64::from(record.shard_bytes);
+        for (index, place) in (0u8..).zip(&record.shards) {
+            let Some(holder) = place.agent else { continue };
+            let owes = budgets.owed.get(&holder).is_some_and(|left| *left > 0);
+            if !owes && budgets.surplus.get(&holder).is_none_or(|left| *left < bytes) {
+                continue;
+            }
+            let lacking: BTreeSet<AgentId> =
+                budgets.deficit.iter().filter(|(_, left)| **left >= bytes).map(|(agent, _)| *agent).collect();
+            let only = (!owes).then_some(&lacking);
+            if let Some(one) = self.targets_for(stripe, record, &[index], only).first().copied() {
+                budgets.give(holder, bytes)?;
+                budgets.take(one.to, bytes);
+                return Some(one);
+            }
+        }
+        None
+    }
+
+    /// Tells the ledger of what is copied, and of what is given up.
+    pub(super) fn close_moves(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        for (from, to) in [(Stage::Copied, Stage::Finishing), (Stage::Failed, Stage::Aborting)] {
+            let due = self.moves.iter().filter(|(_, one)| one.stage == from).map(|(key, _)| *key);
+            let keys: Vec<ShardKey> = due.take(MOVES_PER_COMMAND_LIMIT).collect();
+            if keys.is_empty() {
+                continue;
+            }
+            for key in &keys {
+                if let Some(one) = self.moves.get_mut(key) {
+                    (one.stage, one.since) = (to, now);
+                }
+            }
+            let shards = keys.clone();
+            let (work, command) = match to {
+                Stage::Finishing => (Work::Finish(keys), Command::FinishMoves { shards }),
+                _ => (Work::Abort(keys), Command::AbortMoves { shards }),
+            };
+            let ticket = self.ticket(work);
+            effects.push(Effect::Submit(ticket, command));
+        }
+    }
+
+    /// The ledger has been told of moves. Where it is not known whether it heard, its own rows will tell.
+    pub(super) fn announced(&mut self, now: Duration, keys: &[ShardKey], accepted: Option<&[bool]>) {
+        for (at, key) in keys.iter().enumerate() {
+            match accepted.map(|parts| parts.get(at).copied().unwrap_or(false)) {
+                Some(true) => {
+                    if let Some(one) = self.moves.get_mut(key) {
+                        (one.stage, one.since) = (Stage::Announced, now);
+                    }
+                }
+                Some(false) => {
+                    self.moves.remove(key);
+                    self.back_off(now, key.stripe);
+                }
+                None => {
+                    self.moves.remove(key);
+                    self.again = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn copied(&mut self, now: Duration, key: ShardKey, well: bool) {
+        let Some(one) = self.moves.get_mut(&key).filter(|one| one.stage == Stage::Copying) else { return };
+        (one.stage, one.since) = (if well { Stage::Copied } else { Stage::Failed }, now);
+        if !well {
+            self.back_off(now, key.stripe);
+        }
+    }
+
+    pub(super) fn finished(&mut self, now: Duration, keys: &[ShardKey], accepted: Option<&[bool]>) {
+        for (at, key) in keys.iter().enumerate() {
+            match accepted.map(|parts| parts.get(at).copied().unwrap_or(false)) {
+                Some(true) => {
+                    if let Some(one) = self.moves.remove(key) {
+                        self.backoffs.remove(&key.stripe);
+                        self.progress.worked(now, one.reason, one.bytes);
+                    }
+                }
+                // The stripe is gone, or its new agent no member any more: the rows tell which.
+                Some(false) => {
+                    if let Some(one) = self.moves.get_mut(key) {
+                        one.stage = Stage::Failed;
+                    }
+                }
+                None => {
+                    if let Some(one) = self.moves.get_mut(key) {
+                        one.stage = Stage::Copied;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn aborted(&mut self, keys: &[ShardKey], accepted: Option<&[bool]>) {
+        for key in keys {
+            match accepted {
+                Some(_) => {
+                    self.moves.remove(key);
+                    self.again = true;
+                }
+                None => {
+                    if let Some(one) = self.moves.get_mut(key) {
+                        one.stage = Stage::Failed;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What one stripe needs, if anything.
+
+use dci_proto::AgentId;
+use shoal_ledger::StripeRecord;
+use shoal_placement::Geometry;
+
+use crate::{Duty, Situation};
+
+/// A stripe cut anew must take at least this share less room, in per cent, where nothing else speaks for it: rewriting it
+/// costs more than a few per cent of room are worth.
+const WORTHWHILE_PERCENT: u32 = 8;
+
+/// Why a stripe is worked on, the most pressing first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It can lose nothing more.
+    Endangered,
+    /// Shards of it are lost.
+    Degraded,
+    /// It is kept with less care than is asked.
+    LessThanAsked,
+    /// An agent that is likely to fail holds a shard of it.
+    Failing,
+    /// An agent that is drained holds a shard of it.
+    Drain,
+    /// An agent that owes its owner room holds a shard of it.
+    Owed,
+    /// Another agent has more room.
+    Balance,
+    /// It takes more room than it would cut for the agents there are now.
+    Recut,
+}
+
+/// What a stripe needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// These shards are to be on other agents, which there are.
+    Move {
+        /// Why.
+        reason: Reason,
+        /// Which, the lost ones first.
+        shards: Vec<u8>,
+    },
+    /// It is to be cut anew.
+    Recut {
+        /// Why.
+        reason: Reason,
+        /// How.
+        geometry: Geometry,
+    },
+    /// It is not safe, and nothing can be done now: no other agent could take a shard.
+    Stuck {
+        /// Why it should be worked on.
+        reason: Reason,
+    },
+    /// Too few of its shards are left to read it. They may come back.
+    Lost,
+}
+
+/// A stripe's shards by what can be asked of their holders.
+struct Shards {
+    /// On no agent, or on one that counts as lost.
+    lost: Vec<u8>,
+    /// On an agent that is drained or likely to fail.
+    leaving: Vec<u8>,
+    /// On an agent that has been silent for a good part of the patience.
+    doubtful: Vec<u8>,
+    /// Those that count, less those the stripe needs to be read.
+    margin: usize,
+    failing: bool,
+}
+
+impl Shards {
+    /// `None`: too few are left.
+    fn of(record: &StripeRecord, situation: &Situation) -> Option<Self> {
+        let mut shards =
+            Self { lost: Vec::new(), leaving: Vec::new(), doubtful: Vec::new(), margin: 0, failing: false };
+        for (index, place) in (0u8..).zip(&record.shards) {
+            let duty = place.agent.map_or(Duty::Gone, |agent| situation.duty(agent));
+            let doubtful = place.agent.is_some_and(|agent| situation.is_doubtful(agent));
+            match duty {
+                Duty::Gone => shards.lost.push(index),
+                Duty::Leaves => shards.leaving.push(index),
+                Duty::Takes | Duty::Keeps if doubtful => shards.doubtful.push(index),
+                Duty::Takes | Duty::Keeps => {}
+            }
+            shards.failing |= place.agent.and_then(|agent| situation.agent(agent)).is_some_and(|agent| agent.failing);
+        }
+        shards.margin = (record.shards.len() - shards.lost.len()).checked_sub(usize::from(record.k))?;
+        Some(shards)
+    }
+}
+
+/// What a stripe needs. `moving`: agents shards of it are on their way to.
+#[must_use]
+pub fn need(record: &StripeRecord, situation: &Situation, moving: &[AgentId]) -> Need {
+    let Some(shards) = Shards::of(record, situation) else { return Need::Lost };
+    let wanted = situation.geometry_for(record);
+    let unsafe_shards = shards.lost.len() + shards.leaving.len();
+    let targets = targets(record, situation, moving);
+    if unsafe_shards > 0 {
+        return displaced(record, situation, &shards, wanted, targets);
+    }
+    // Nothing is lost yet, but with who is silent gone for good the next loss would be the last straw: moved where there is room;
+    // cutting all of it anew waits for certainty.
+    let at_risk = shards.margin.saturating_sub(shards.doubtful.len()) == 0 && !shards.doubtful.is_empty();
+    if at_risk && targets > 0 && shards.doubtful.len() <= shards.margin {
+        return Need::Move { reason: Reason::Endangered, shards: shards.doubtful };
+    }
+    recut(record, situation, wanted).unwrap_or(Need::Nothing)
+}
+
+/// What a stripe needs that has shards nowhere, or where they cannot stay.
+fn displaced(record: &StripeRecord, situation: &Situation, shards: &Shards, wanted: Geometry, targets: usize) -> Need {
+    let reason = match shards {
+        Shards { lost, margin: 0, .. } if !lost.is_empty() => Reason::Endangered,
+        Shards { lost, .. } if !lost.is_empty() => Reason::Degraded,
+        Shards { failing: true, .. } => Reason::Failing,
+        _ => Reason::Drain,
+    };
+    let wanted_width = usize::from(wanted.k) + usize::from(wanted.m);
+    let all = shards.lost.len() + shards.leaving.len();
+    let differs = (wanted.k, wanted.m) != (record.k, record.m);
+    // What is kept as it is gets new places; what no longer fits the agents there are is cut for them.
+    if targets >= all || (targets > 0 && !differs) {
+        let shards = shards.lost.iter().chain(&shards.leaving).copied().take(targets).collect();
+        return Need::Move { reason, shards };
+    }
+    if differs && situation.takers() >= wanted_width {
+        return Need::Recut { reason, geometry: wanted };
+    }
+    if targets > 0 {
+        let shards = shards.lost.iter().chain(&shards.leaving).copied().take(targets).collect();
+        return Need::Move { reason, shards };
+    }
+    Need::Stuck { reason }
+}
+
+/// Whether a stripe all of whose shards are well placed should be cut otherwise.
+fn recut(record: &StripeRecord, situation: &Situation, wanted: Geometry) -> Option<Need> {
+    if situation.takers() < usize::from(wanted.k) + usize::from(wanted.m) {
+        return None;
+    }
+    if record.m < wanted.m {
+        let reason = if record.m == 0 { Reason::Endangered } else { Reason::LessThanAsked };
+        return Some(Need::Recut { reason, geometry: wanted });
+    }
+    let survive = situation.survive(record);
+    if record.m > survive && wanted.m <= survive {
+        return Some(Need::Recut { reason: Reason::Recut, geometry: wanted });
+    }
+    let stored = |k: u8, m: u8| (u32::from(k) + u32::from(m)) * 1_000 / u32::from(k.max(1));
+    let (now, then) = (stored(record.k, record.m), stored(wanted.k, wanted.m));
+    let worthwhile = then * 100 <= now * (100 - WORTHWHILE_PERCENT);
+    worthwhile.then_some(Need::Recut { reason: Reason::Recut, geometry: wanted })
+}
+
+/// How many agents could take a shard of the stripe that hold none.
+fn targets(record: &StripeRecord, situation: &Situation, moving: &[AgentId]) -> usize {
+    let holds = |agent: AgentId| record.shards.iter().any(|place| place.agent == Some(agent));
+    let can = |agent: &&crate::AgentFacts| {
+        agent.duty() == Duty::Takes && agent.owed_bytes == 0 && agent.free_bytes >= u64::from(record.shard_bytes)
+    };
+    situation.agents().filter(can).filter(|agent| !holds(agent.id) && !moving.contains(&agent.id)).count()
+}
