@@ -74,9 +74,15 @@ impl MemberBook {
             let Some(changed) = changed else { return };
             position = changed;
             self.health.set_position(position);
-            match ledger.view().and_then(|view| Ok((query::pool(&*view)?, query::agents(&*view)?))) {
-                Ok((Some(pool), records)) => self.update(pool.name, &records),
-                Ok((None, _)) => {}
+            let read = ledger
+                .view()
+                .and_then(|view| Ok((query::pool(&*view)?, query::agents(&*view)?, query::care_policy(&*view)?)));
+            match read {
+                Ok((Some(pool), records, care)) => {
+                    self.health.set_absent_after(Duration::from_secs(care.absent_after_s));
+                    self.update(pool.name, &records);
+                }
+                Ok((None, ..)) => {}
                 Err(error) => tracing::warn!(%error, "the members cannot be read"),
             }
             if shutdown.run_until_cancelled(tokio::time::sleep(SETTLE)).await.is_none() {

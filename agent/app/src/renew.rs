@@ -46,7 +46,7 @@ impl Renewal {
     }
 
     async fn renew(&self) {
-        let agent = AgentRecord { capacity_bytes: self.health.self_report().space.capacity_bytes, ..self.own.clone() };
+        let agent = AgentRecord { capacity_bytes: self.health.self_report().room.capacity_bytes, ..self.own.clone() };
         let Some(ledger) = &self.ledger else {
             // What it said at this start stays true until it ends: ports and cards seldom change under a running agent.
             if self.told.get().is_none() && self.pass_on(&agent).await {

@@ -202,8 +202,8 @@ fn nodes(input: &StatusInput<'_>) -> Vec<NodeStatus> {
                 id: member.id,
                 name: member.name.clone(),
                 state: state(member, if member.id == input.agent { Presence::Up } else { health.presence }),
-                capacity_bytes: health.space.map_or(member.capacity_bytes, |space| space.capacity_bytes),
-                used_bytes: health.space.map_or(0, |space| space.used_bytes),
+                capacity_bytes: health.room.map_or(member.capacity_bytes, |room| room.capacity_bytes),
+                used_bytes: health.room.map_or(0, |room| room.used_bytes),
             }
         })
         .collect();

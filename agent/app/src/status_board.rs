@@ -45,7 +45,7 @@ impl StatusBoard {
         let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
         let counted = self.count(view, position, reachable.clone()).await?;
         let health = context.health.view();
-        let own_space = context.health.self_report().space;
+        let own_room = context.health.self_report().room;
         let quorum = context.quorum();
         let mut report = status::report(&StatusInput {
             agent: context.agent,
@@ -56,8 +56,8 @@ impl StatusBoard {
             census: counted.census.judge(&|agent| reachable.contains(&agent)),
         });
         if let Some(own) = report.nodes.iter_mut().find(|node| node.id == context.agent) {
-            own.capacity_bytes = own_space.capacity_bytes;
-            own.used_bytes = own_space.used_bytes;
+            own.capacity_bytes = own_room.capacity_bytes;
+            own.used_bytes = own_room.used_bytes;
         }
         report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
         Ok(report)

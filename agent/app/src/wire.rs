@@ -22,8 +22,6 @@ const REASON_LIMIT: usize = 500;
 pub(crate) enum Method {
     /// A message of consensus, in the body both ways. Control.
     Consensus = 1,
-    /// Are you there? [`crate::health::SelfReport`] both ways. Control.
-    Ping = 2,
     /// Keep a shard: [`ShardPut`], its bytes in the body.
     ShardPut = 3,
     /// Give a shard: [`ShardGet`]; its bytes come in the body.
@@ -38,12 +36,13 @@ pub(crate) enum Method {
     CopyPiece = 8,
     /// What an agent without a ledger has to say of itself, an [`shoal_ledger::AgentRecord`]. Control.
     Renew = 9,
+    /// Are you there? [`crate::health::SelfReport`] both ways. Control. (2 was one that said less.)
+    Ping = 10,
 }
 
 impl Method {
     const ALL: [Self; 9] = [
         Self::Consensus,
-        Self::Ping,
         Self::ShardPut,
         Self::ShardGet,
         Self::ShardDelete,
@@ -51,6 +50,7 @@ impl Method {
         Self::Members,
         Self::CopyPiece,
         Self::Renew,
+        Self::Ping,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {

@@ -23,6 +23,8 @@ pub struct AgentFacts {
     pub absent: bool,
     /// Whether it is likely to fail soon: it is emptied while it can be read.
     pub failing: bool,
+    /// How far it can be relied on, 0 to 100: it takes less where it is low.
+    pub standing: u8,
     /// Its site; empty when unknown.
     pub site: String,
     /// Bytes it gives to the pool.

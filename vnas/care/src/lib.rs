@@ -4,6 +4,7 @@
 //! on seeded ones.
 //!
 //! ```text
+//! presence                      who answers, who is absent; standing: how far each can be relied on
 //! facts ─ situation ─ need      what one stripe needs, as its holders are
 //!           └ balance, sweep    which of all stripes need something, the most pressing first
 //!               └ keeper        has it done: announce, copy, finish; or cut anew
@@ -17,7 +18,9 @@ mod facts;
 mod keeper;
 mod need;
 mod plan;
+pub mod presence;
 mod situation;
+pub mod standing;
 mod sweep;
 
 pub use cleaning::{CleaningGrace, Droppable, droppable};
@@ -25,5 +28,9 @@ pub use facts::{AgentFacts, Duty};
 pub use keeper::{Done, Effect, Keeper, KeeperConfig, Progress, RebuildJob, RecutJob, Ticket};
 pub use need::{Need, Reason, need};
 pub use plan::plan;
+pub use presence::{
+    AgentHealth, HealthView, Patience, Presence, PresenceCore, PresenceEvent, Room, SelfReport, Suspicions,
+};
 pub use situation::{COPIES_LIMIT_BYTES, Situation, Wanted};
+pub use standing::Standing;
 pub use sweep::{Findings, QUEUE_LIMIT, Tally};

@@ -113,6 +113,7 @@ impl Situation {
             suspect: false,
             latency_us: 0,
             in_flight: 0,
+            standing: agent.standing,
         };
         takes.map(candidate).collect()
     }

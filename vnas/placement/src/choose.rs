@@ -8,8 +8,8 @@ use crate::Candidate;
 
 /// `count` distinct agents for shards of `shard_bytes` each, best first; fewer if fewer have room.
 ///
-/// Each agent's chance grows with its free share of space (weighted rendezvous hashing), so agents fill evenly and stripes spread;
-/// the same seed and candidates give the same answer. Full agents are never chosen, suspects only when nobody else is left.
+/// Each agent's chance grows with its free share of space (weighted rendezvous hashing), so agents fill evenly and stripes
+/// spread; it shrinks with its standing. The same seed and candidates give the same answer. Full agents are never chosen, suspects only when nobody else is left.
 #[must_use]
 pub fn choose(
     candidates: &[Candidate],
@@ -44,7 +44,8 @@ fn score(candidate: &Candidate, seed: u64) -> f64 {
     });
     // In (0, 1), never 0 or 1.
     let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    -(candidate.free_bytes as f64) / unit.ln()
+    let weight = candidate.free_bytes as f64 * f64::from(candidate.standing.clamp(1, 100)) / 100.0;
+    -weight / unit.ln()
 }
 
 /// The finaliser of SplitMix64.
@@ -71,6 +72,7 @@ mod tests {
             suspect: false,
             latency_us: 0,
             in_flight: 0,
+            standing: 100,
         }
     }
 
@@ -84,6 +86,20 @@ mod tests {
         }
         assert!((4_500..5_500).contains(&taken[1]), "{taken:?}");
         assert!((9_500..10_500).contains(&taken[3]), "{taken:?}");
+    }
+
+    #[test]
+    fn agents_of_poor_standing_take_less_and_have_no_less_room() {
+        let poor = Candidate { standing: 25, ..candidate(1, 1_000_000) };
+        let worst = Candidate { standing: 0, ..candidate(1, 1_000_000) };
+        let well = candidate(2, 1_000_000);
+        let taken_by_first = |first: &Candidate| {
+            let pair = [first.clone(), well.clone()];
+            (0..20_000).filter(|seed| choose(&pair, 1, 1, *seed, &[]) == [AgentId([1; 32])]).count()
+        };
+        assert!((3_500..4_500).contains(&taken_by_first(&poor)), "a quarter against a whole is a fifth");
+        assert!((100..400).contains(&taken_by_first(&worst)), "it goes on being tried");
+        assert_eq!(choose(&[worst], 1, 1_000_000, 7, &[]), [AgentId([1; 32])]);
     }
 
     #[test]

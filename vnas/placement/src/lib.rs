@@ -34,6 +34,8 @@ pub struct Candidate {
     pub latency_us: u32,
     /// Requests under way to it from here.
     pub in_flight: u32,
+    /// How far it can be relied on, 0 to 100: its share of new shards shrinks with it.
+    pub standing: u8,
 }
 
 /// How a stripe is cut.

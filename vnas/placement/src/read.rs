@@ -52,6 +52,7 @@ mod tests {
             suspect: false,
             latency_us,
             in_flight: 0,
+            standing: 100,
         }
     }
 

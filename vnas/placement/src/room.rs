@@ -43,6 +43,7 @@ mod tests {
             suspect: false,
             latency_us: 0,
             in_flight: 0,
+            standing: 100,
         };
         (0u8..).zip(free).map(candidate).collect()
     }

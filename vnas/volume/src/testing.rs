@@ -247,6 +247,7 @@ impl ShardPeers for MemoryPeers {
             suspect: agent.suspect,
             latency_us: 0,
             in_flight: 0,
+            standing: 100,
         };
         state.agents.iter().map(candidate).collect()
     }

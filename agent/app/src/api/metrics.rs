@@ -83,6 +83,13 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     let capacity: Vec<_> =
         report.nodes.iter().map(|node| (label("agent", &node.name), node.capacity_bytes as f64)).collect();
     page.metric("agent_capacity_bytes", "gauge", "Bytes an agent gives.", &capacity);
+    let suspicions = agent.health.suspicions();
+    page.counter("suspicions_total", "Times an agent that had answered was suspected.", suspicions.total);
+    page.counter(
+        "suspicions_likely_false_total",
+        "Suspicions that cleared within 10 s: the agent or the network was only busy.",
+        suspicions.likely_false,
+    );
     let space = agent.store.space();
     page.gauge("store_shards", "Shards this agent holds.", space.shards as f64);
     page.gauge("store_free_bytes", "Bytes this agent still takes.", space.free_bytes as f64);

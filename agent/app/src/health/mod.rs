@@ -4,7 +4,7 @@
 //! has room for. Whoever waits for an agent has it asked whether it lives ([`Health::probe`]): an agent that hangs is
 //! found out within a second, one that is only slow is not.
 
-mod core;
+mod facts;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dci_proto::AgentId;
+use shoal_care::{Patience, PresenceCore, PresenceEvent, Standing};
 use shoal_ledger::{AgentRecord, AgentState};
 use shoal_net::{Lane, Network, PeerStatus};
 use shoal_placement::Candidate;
-use shoal_store::ShardStore;
+use shoal_store::{ShardStore, StoreSpace};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
 use crate::wire;
-use core::{Event, HealthCore, Patience};
 
-pub use core::{AgentHealth, HealthView, Presence, SelfReport};
+pub use shoal_care::{AgentHealth, HealthView, Presence, Room, SelfReport, Suspicions};
 
 /// Pings under way at once.
 const PINGS_AT_ONCE: usize = 32;
@@ -42,7 +42,7 @@ pub struct Health {
 }
 
 struct State {
-    core: HealthCore,
+    core: PresenceCore,
     members: Arc<Vec<AgentRecord>>,
     probing: BTreeSet<AgentId>,
 }
@@ -52,7 +52,7 @@ impl Health {
     #[must_use]
     pub fn new(local: AgentId, store: Option<Arc<dyn ShardStore>>, timing: Timing) -> Self {
         let patience = Patience { ping_interval: timing.ping_interval, absent_after: timing.absent_after };
-        let state = State { core: HealthCore::new(patience), members: Arc::default(), probing: BTreeSet::new() };
+        let state = State { core: PresenceCore::new(patience), members: Arc::default(), probing: BTreeSet::new() };
         Self {
             local,
             store,
@@ -74,7 +74,7 @@ impl Health {
     /// What is known of an agent now.
     #[must_use]
     pub fn view_of(&self, agent: AgentId) -> AgentHealth {
-        self.state().core.of(agent).unwrap_or_default()
+        self.state().core.of(agent).cloned().unwrap_or_default()
     }
 
     /// Whether an agent answers; this one does.
@@ -100,6 +100,27 @@ impl Health {
         self.work.notify_one();
     }
 
+    /// Sets how long an agent may be silent before it counts as absent.
+    pub fn set_absent_after(&self, absent_after: Duration) {
+        let now = self.now();
+        if self.state().core.set_absent_after(now, absent_after) {
+            self.publish();
+        }
+    }
+
+    /// This agent slept or hung: nobody is declared absent for what it did not hear meanwhile.
+    pub fn begin_anew(&self) {
+        let now = self.now();
+        self.state().core.begin_anew(now);
+        self.work.notify_one();
+    }
+
+    /// How often agents were suspected since this one started.
+    #[must_use]
+    pub fn suspicions(&self) -> Suspicions {
+        self.state().core.suspicions()
+    }
+
     /// Sets how far this agent's copy of the ledger is, for it to say so.
     pub fn set_position(&self, position: u64) {
         self.position.store(position, Ordering::Relaxed);
@@ -108,13 +129,18 @@ impl Health {
     /// What this agent says of itself.
     #[must_use]
     pub fn self_report(&self) -> SelfReport {
-        let space = self.store.as_ref().map(|store| store.space()).unwrap_or_default();
-        SelfReport { position: self.position.load(Ordering::Relaxed), space }
+        let room = self.store.as_ref().map(|store| room(store.space())).unwrap_or_default();
+        SelfReport {
+            position: self.position.load(Ordering::Relaxed),
+            room,
+            owed_bytes: 0,
+            standing: Standing::default(),
+        }
     }
 
     /// An agent answered, or asked something itself.
     pub fn heard(&self, agent: AgentId, report: Option<SelfReport>) {
-        self.apply(Event::Heard(agent, report));
+        self.apply(PresenceEvent::Heard(agent, report));
     }
 
     /// An agent let someone wait or failed: it is asked last for a while, and whether it lives.
@@ -123,7 +149,7 @@ impl Health {
             return;
         }
         tracing::debug!(%agent, reason, "an agent let someone wait");
-        self.apply(Event::LetWait(agent));
+        self.apply(PresenceEvent::LetWait(agent));
         self.probe(network, agent);
     }
 
@@ -137,8 +163,8 @@ impl Health {
             let answer = health.ask(&network, agent, health.timing.probe_timeout).await;
             health.state().probing.remove(&agent);
             health.apply(match answer {
-                Some(report) => Event::Heard(agent, Some(report)),
-                None => Event::ProbeFailed(agent),
+                Some(report) => PresenceEvent::Heard(agent, Some(report)),
+                None => PresenceEvent::ProbeFailed(agent),
             });
         });
     }
@@ -158,15 +184,15 @@ impl Health {
     }
 
     /// Members that hold shards, with what is known of each now. Those that an admin has given nothing new for now have
-    /// no capacity; those that do not answer have one, and no room.
+    /// no capacity; those that do not answer have one, and no room. Those likely to fail are used where there is no other.
     #[must_use]
     pub fn candidates(&self, network: &dyn Network) -> Vec<Candidate> {
         let now = self.now();
-        let own_space = self.self_report().space;
+        let own = self.self_report();
         let (members, known) = {
             let state = self.state();
             let known = |member: &AgentRecord| {
-                let health = state.core.of(member.id).unwrap_or_default();
+                let health = state.core.of(member.id).cloned().unwrap_or_default();
                 (health, state.core.avoided(now, member.id))
             };
             let known: Vec<(AgentHealth, bool)> = state.members.iter().map(known).collect();
@@ -174,19 +200,21 @@ impl Health {
         };
         let candidate = |(member, (health, avoided)): (&AgentRecord, (AgentHealth, bool))| {
             let local = member.id == self.local;
-            let space = if local { own_space } else { health.space.unwrap_or_default() };
-            let capacity_bytes = if space.capacity_bytes > 0 { space.capacity_bytes } else { member.capacity_bytes };
+            let room = if local { own.room } else { health.room.unwrap_or_default() };
+            let standing = if local { &own.standing } else { &health.standing };
+            let capacity_bytes = if room.capacity_bytes > 0 { room.capacity_bytes } else { member.capacity_bytes };
             let active = member.state == AgentState::Active;
             let status = if local { PeerStatus::default() } else { network.status(member.id) };
             Candidate {
                 agent: member.id,
                 local,
                 site: member.site.clone(),
-                free_bytes: if active && (local || health.answers()) { space.free_bytes } else { 0 },
+                free_bytes: if active && (local || health.answers()) { room.free_bytes } else { 0 },
                 capacity_bytes: if active { capacity_bytes } else { 0 },
-                suspect: !local && avoided,
+                suspect: (!local && avoided) || standing.failing,
                 latency_us: status.round_trip_us,
                 in_flight: status.in_flight,
+                standing: standing.score,
             }
         };
         members.iter().zip(known).filter(|(member, _)| member.roles.store).map(candidate).collect()
@@ -200,8 +228,8 @@ impl Health {
                 tokio::spawn(async move {
                     let answer = health.ask(&network, agent, health.timing.ping_timeout).await;
                     health.apply(match answer {
-                        Some(report) => Event::Heard(agent, Some(report)),
-                        None => Event::Missed(agent),
+                        Some(report) => PresenceEvent::Heard(agent, Some(report)),
+                        None => PresenceEvent::Missed(agent),
                     });
                     health.work.notify_one();
                 });
@@ -227,7 +255,7 @@ impl Health {
         wire::done::<SelfReport>(&response).ok()
     }
 
-    fn apply(&self, event: Event) {
+    fn apply(&self, event: PresenceEvent) {
         let now = self.now();
         let changed = self.state().core.apply(now, event);
         if changed {
@@ -248,12 +276,18 @@ impl Health {
     }
 }
 
+/// What a store has room for, as agents tell it each other.
+fn room(space: StoreSpace) -> Room {
+    let StoreSpace { capacity_bytes, used_bytes, free_bytes, shards } = space;
+    Room { capacity_bytes, used_bytes, free_bytes, shards }
+}
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
     use shoal_ledger::AgentRoles;
     use shoal_net::{NetworkError, Peer, PeerStatus, Request, Response};
-    use shoal_store::{MemoryStore, StoreSpace};
+    use shoal_store::MemoryStore;
 
     use super::*;
 
@@ -303,9 +337,9 @@ mod tests {
             member(4, draining),
             member(5, active),
         ]);
-        let space = StoreSpace { capacity_bytes: 900, free_bytes: 500, ..StoreSpace::default() };
+        let room = Room { capacity_bytes: 900, free_bytes: 500, ..Room::default() };
         for number in 2..=4 {
-            health.heard(AgentId([number; 32]), Some(SelfReport { position: 1, space }));
+            health.heard(AgentId([number; 32]), Some(SelfReport { position: 1, room, ..SelfReport::default() }));
         }
         let candidates = health.candidates(&Nobody);
         let known = |number: u8| {

@@ -62,6 +62,7 @@ impl Pool {
             doubtful: false,
             absent: false,
             failing: false,
+            standing: 100,
             site: String::new(),
             capacity_bytes: 100 << 30,
             free_bytes: 50 << 30,

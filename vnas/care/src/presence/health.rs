@@ -1,0 +1,99 @@
+//! What is known of the health of agents.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dci_proto::AgentId;
+use serde::{Deserialize, Serialize};
+
+use crate::Standing;
+
+/// Whether an agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// It does.
+    Up,
+    /// It has not for seconds.
+    Suspect,
+    /// It has not for longer than the grace time.
+    Absent,
+    /// It has not been heard since this agent started or it became a member.
+    #[default]
+    Unheard,
+}
+
+/// What an agent's store has room for; zeros without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    /// Bytes it may use in all.
+    pub capacity_bytes: u64,
+    /// Bytes its shards use now.
+    pub used_bytes: u64,
+    /// Bytes it would still accept.
+    pub free_bytes: u64,
+    /// Shards it holds.
+    pub shards: u64,
+}
+
+/// What an agent says of itself with every ping.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SelfReport {
+    /// How far its copy of the ledger is; 0 without one.
+    pub position: u64,
+    /// What its store has room for; zeros without one.
+    pub room: Room,
+    /// Bytes it must give back to its owner.
+    pub owed_bytes: u64,
+    /// How far it can be relied on, by its own account.
+    pub standing: Standing,
+}
+
+/// What is known of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentHealth {
+    /// Whether it answers.
+    pub presence: Presence,
+    /// What its store has room for, once it said so.
+    pub room: Option<Room>,
+    /// How far its copy of the ledger is, as it last said.
+    pub position: u64,
+    /// Bytes it must give back to its owner, as it last said.
+    pub owed_bytes: u64,
+    /// How far it can be relied on, as it last said.
+    pub standing: Standing,
+    /// Since when its presence is what it is, from the start of this agent.
+    pub since: Duration,
+}
+
+impl AgentHealth {
+    /// Whether it answers.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.presence == Presence::Up
+    }
+}
+
+/// What is known of all members but this agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthView {
+    agents: BTreeMap<AgentId, AgentHealth>,
+}
+
+impl HealthView {
+    /// What is known of an agent; [`Presence::Unheard`] of strangers.
+    #[must_use]
+    pub fn of(&self, agent: AgentId) -> AgentHealth {
+        self.agents.get(&agent).cloned().unwrap_or_default()
+    }
+
+    /// All that are known of.
+    pub fn iter(&self) -> impl Iterator<Item = (AgentId, &AgentHealth)> {
+        self.agents.iter().map(|(agent, health)| (*agent, health))
+    }
+}
+
+impl FromIterator<(AgentId, AgentHealth)> for HealthView {
+    fn from_iter<I: IntoIterator<Item = (AgentId, AgentHealth)>>(agents: I) -> Self {
+        Self { agents: agents.into_iter().collect() }
+    }
+}
