@@ -9,7 +9,7 @@ use shoal_dav::{Door, DoorConfig, DoorStats};
 use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
 use shoal_net::Network;
 use shoal_store::{MemoryStore, ShardStore};
-use shoal_volume::{Drive, DriveConfig, ShardPeers};
+use shoal_volume::{Drive, DriveConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,7 @@ struct Core {
     network: Arc<dyn Network>,
     health: Arc<Health>,
     members: Arc<MemberBook>,
+    peers: Arc<Peers>,
     consensus: Option<Consensus>,
     /// The ledger, or on an agent that holds none what says so.
     ledger: Arc<dyn LedgerClient>,
@@ -101,9 +102,8 @@ impl Assembly {
         };
         ledger_mark::set(&self.config.data)?;
         self.follow_members(&mut core);
-        let peers = self.peers(&core);
-        self.tend_ledger(&mut core, &peers);
-        let drive = self.open_drive(&mut core, peers)?;
+        self.tend_ledger(&mut core);
+        let drive = self.open_drive(&mut core)?;
         let agent = self.open_doors(core, drive)?;
         Ok(Started { agent, first })
     }
@@ -122,8 +122,16 @@ impl Assembly {
             None => Arc::new(NoLedger),
         };
         let shelf = self.store.is_some().then(|| Arc::new(CopyShelf::new(&self.config.data)));
+        let peers = Arc::new(Peers::new(
+            self.agent,
+            self.store.clone(),
+            network.clone(),
+            health.clone(),
+            ledger.clone(),
+            self.config.timing.clone(),
+        ));
         let (pool_key, tasks, shutdown) = (self.directory.pool_key()?, JoinSet::new(), CancellationToken::new());
-        Ok(Core { network, health, members, consensus, ledger, pool_key, shelf, tasks, shutdown })
+        Ok(Core { network, health, members, peers, consensus, ledger, pool_key, shelf, tasks, shutdown })
     }
 
     async fn start_consensus(&self, network: Arc<dyn Network>, health: Arc<Health>) -> Result<Consensus, AgentError> {
@@ -151,6 +159,7 @@ impl Assembly {
             health: core.health.clone(),
             members: core.members.clone(),
             network: core.network.clone(),
+            peers: core.peers.clone(),
             copies: core.shelf.clone(),
         });
         core.tasks.spawn(core.health.clone().run(core.network.clone(), core.shutdown.clone()));
@@ -180,19 +189,8 @@ impl Assembly {
         core.tasks.spawn(renewal.run(core.shutdown.clone()));
     }
 
-    fn peers(&self, core: &Core) -> Arc<dyn ShardPeers> {
-        Arc::new(Peers::new(
-            self.agent,
-            self.store.clone(),
-            core.network.clone(),
-            core.health.clone(),
-            core.ledger.clone(),
-            self.config.timing.clone(),
-        ))
-    }
-
     /// What is done on the ledger's word: by every store for itself, and by the leader, which every agent is ready to be.
-    fn tend_ledger(&self, core: &mut Core, peers: &Arc<dyn ShardPeers>) {
+    fn tend_ledger(&self, core: &mut Core) {
         let Some(consensus) = core.consensus.clone() else { return };
         let timing = self.config.timing.clone();
         let (ledger, health) = (core.ledger.clone(), core.health.clone());
@@ -219,11 +217,11 @@ impl Assembly {
             };
             core.tasks.spawn(sender.run(timing.copy_interval, core.shutdown.clone()));
         }
-        let janitor = Janitor { agent: self.agent, consensus, ledger, peers: peers.clone(), health, timing };
+        let janitor = Janitor { agent: self.agent, consensus, ledger, peers: core.peers.clone(), health, timing };
         core.tasks.spawn(janitor.run(core.shutdown.clone()));
     }
 
-    fn open_drive(&self, core: &mut Core, peers: Arc<dyn ShardPeers>) -> Result<Option<Drive>, AgentError> {
+    fn open_drive(&self, core: &mut Core) -> Result<Option<Drive>, AgentError> {
         if !self.membership.roles.mount {
             return Ok(None);
         }
@@ -235,7 +233,7 @@ impl Assembly {
         // unless it hits the very millisecond.
         let (agent, run) = (self.agent, now_ms());
         let config = DriveConfig { cache_bytes: self.config.cache_bytes, ..DriveConfig::new(agent, run, **pool_key) };
-        let drive = Drive::new(core.ledger.clone(), peers, config);
+        let drive = Drive::new(core.ledger.clone(), core.peers.clone(), config);
         let (ledger, shutdown) = (core.ledger.clone(), core.shutdown.clone());
         core.tasks.spawn(async move {
             while let Err(error) = ledger.submit(Command::AbortOldUploads { agent, run }).await {

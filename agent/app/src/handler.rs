@@ -16,8 +16,12 @@ use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 use crate::copies::CopyShelf;
 use crate::health::{Health, SelfReport};
 use crate::members::MemberBook;
+use crate::peers::Peers;
 use crate::proof;
-use crate::wire::{self, CopyPiece, Member, MemberList, Method, ShardDelete, ShardGet, ShardNeed, ShardPut, Status};
+use crate::rebuild::RebuildRefusal;
+use crate::wire::{
+    self, CopyPiece, Member, MemberList, Method, ShardDelete, ShardGet, ShardNeed, ShardPut, ShardRebuild, Status,
+};
 
 /// What requests are answered with; there once the agent has started.
 pub(crate) struct Parts {
@@ -28,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<Health>,
     pub(crate) members: Arc<MemberBook>,
     pub(crate) network: Arc<dyn Network>,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) copies: Option<Arc<CopyShelf>>,
 }
 
@@ -76,6 +81,7 @@ impl Handler for AgentHandler {
             (Method::ShardDelete, _) => parts.shard_delete(from, &request).await,
             (Method::ShardNeeded, _) => parts.shard_needed(from, &request).await,
             (Method::CopyPiece, _) => parts.copy_piece(request).await,
+            (Method::ShardRebuild, _) => parts.shard_rebuild(&request).await,
         }
     }
 }
@@ -182,6 +188,15 @@ impl Parts {
             Ok(()) => wire::answer(&ShardNeed { needed: false }),
             Err(proof::KeepReason::Needed) => wire::answer(&ShardNeed { needed: true }),
             Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    async fn shard_rebuild(&self, request: &Request) -> Response {
+        let Ok(asked) = wire::decode::<ShardRebuild>(&request.head) else { return malformed() };
+        match self.peers.rebuild_here(&asked).await {
+            Ok(rebuilt) => wire::answer(&rebuilt),
+            Err(RebuildRefusal::Store(error)) => store_refusal(&error),
+            Err(error) => wire::refusal(error.status(), &error.to_string()),
         }
     }
 

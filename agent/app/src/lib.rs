@@ -48,6 +48,7 @@ mod peers;
 #[cfg(test)]
 mod peers_tests;
 mod proof;
+mod rebuild;
 mod renew;
 pub mod run;
 pub mod secret_file;

@@ -20,7 +20,8 @@ use shoal_volume::{PeerError, ShardPeers, Urgency};
 use crate::config::Timing;
 use crate::health::{Health, Presence};
 use crate::proof;
-use crate::wire::{self, Method, ShardDelete, ShardGet, ShardPut, Status};
+use crate::rebuild::{self, RebuildRefusal, Rebuilder};
+use crate::wire::{self, Method, ShardDelete, ShardGet, ShardPut, ShardRebuild, ShardRebuilt, Status};
 
 /// How long a person waits for one agent that lives, at most.
 const FOREGROUND_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,6 +38,7 @@ pub(crate) struct Peers {
     health: Arc<Health>,
     ledger: Arc<dyn LedgerClient>,
     timing: Timing,
+    rebuilder: Option<Rebuilder>,
 }
 
 impl Peers {
@@ -48,15 +50,51 @@ impl Peers {
         ledger: Arc<dyn LedgerClient>,
         timing: Timing,
     ) -> Self {
-        Self { agent, store, network, health, ledger, timing }
+        let rebuilder = store.clone().map(|store| Rebuilder::new(agent, store, ledger.clone()));
+        Self { agent, store, network, health, ledger, timing, rebuilder }
     }
 
-    /// Asks an agent and watches that it lives meanwhile.
+    /// Has an agent make a shard anew in its own store; answers when it is durable there.
+    pub(crate) async fn rebuild(&self, agent: AgentId, asked: &ShardRebuild) -> Result<ShardRebuilt, PeerError> {
+        if agent == self.agent {
+            return self.rebuild_here(asked).await.map_err(|error| match &error {
+                RebuildRefusal::Store(error) => store_error(agent, error),
+                error => failed(agent, error),
+            });
+        }
+        let request = wire::request(Method::ShardRebuild, asked).map_err(|error| failed(agent, &error))?;
+        // In the foreground's lane, though nobody waits: the request is small, its answer is long in coming, and it is
+        // made of others' answers in the background's lane. Two agents that fill each other's few background places with
+        // such requests would wait for each other.
+        let response = self.ask(agent, (Lane::Foreground, rebuild::ANSWER_TIMEOUT), request).await?;
+        check(agent, &response)?;
+        wire::done(&response).map_err(|error| failed(agent, &error))
+    }
+
+    /// Makes a shard anew in this agent's own store.
+    pub(crate) async fn rebuild_here(&self, asked: &ShardRebuild) -> Result<ShardRebuilt, RebuildRefusal> {
+        match &self.rebuilder {
+            Some(rebuilder) => rebuilder.run(self, asked).await,
+            None => Err(RebuildRefusal::NoStore),
+        }
+    }
+
+    /// Asks an agent for a shard or to do something with one.
     async fn call(&self, agent: AgentId, urgency: Urgency, request: Request) -> Result<Response, PeerError> {
-        let (lane, timeout) = match urgency {
+        let way = match urgency {
             Urgency::Foreground => (Lane::Foreground, FOREGROUND_TIMEOUT),
             Urgency::Background => (Lane::Background, BACKGROUND_TIMEOUT),
         };
+        self.ask(agent, way, request).await
+    }
+
+    /// Asks an agent and watches that it lives meanwhile.
+    async fn ask(
+        &self,
+        agent: AgentId,
+        (lane, timeout): (Lane, Duration),
+        request: Request,
+    ) -> Result<Response, PeerError> {
         let unreachable = |reason: String| PeerError::Unreachable { agent, reason };
         let answer = match self.health.view_of(agent).presence {
             Presence::Up | Presence::Unheard => {

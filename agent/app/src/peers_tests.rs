@@ -20,8 +20,9 @@ use crate::data_directory::{DataDirectory, Membership};
 use crate::handler::{AgentHandler, Parts};
 use crate::health::Health;
 use crate::members::MemberBook;
+use crate::no_ledger::NoLedger;
 use crate::peers::Peers;
-use crate::wire::{self, Method, ShardDelete, WireError};
+use crate::wire::{self, Method, ShardDelete, ShardRebuild, ShardRebuilt, WireError};
 
 const KEY: ShardKey = ShardKey { stripe: StripeId([5; 16]), index: 1 };
 
@@ -62,14 +63,20 @@ impl Pair {
             network.set_peers(peers.to_vec());
             health.set_members(&members);
             let held: Arc<dyn LedgerClient> = ledger.clone();
+            let own: Arc<dyn ShardStore> = stores[index].clone();
+            let holds_ledger = index == 0 || second_holds_ledger;
+            let known: Arc<dyn LedgerClient> = if holds_ledger { held.clone() } else { Arc::new(NoLedger) };
+            let timing = Timing::default();
+            let own_peers = Peers::new(agents[index], Some(own), network.clone(), health.clone(), known, timing);
             handlers[index].set(Parts {
                 agent: agents[index],
                 store: Some(stores[index].clone()),
                 consensus: None,
-                ledger: (index == 0 || second_holds_ledger).then_some(held),
+                ledger: holds_ledger.then_some(held),
                 health,
                 members: Arc::new(book),
                 network,
+                peers: Arc::new(own_peers),
                 copies: None,
             });
         }
@@ -234,4 +241,35 @@ async fn requests_on_the_wrong_lane_and_unknown_ones_are_refused() {
         let response = pair.networks[0].call(pair.agents[1], lane, request, wait).await.expect("answered");
         assert!(matches!(wire::check(&response), Err(WireError::Refused { .. })), "{lane:?}: {response:?}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_makes_its_shard_anew_from_another_copy_with_and_without_a_ledger() {
+    for second_holds_ledger in [true, false] {
+        let pair = Pair::new(second_holds_ledger);
+        let bytes = Bytes::from_static(b"shard");
+        pair.commit_file(&bytes).await;
+        let first = ShardKey { index: 0, ..KEY };
+        pair.stores[0].put(first, bytes.clone(), None).await.expect("kept");
+        let record = query::stripe(&*pair.ledger.view().expect("a view"), KEY.stripe).expect("read").expect("there");
+        let asked = ShardRebuild::of(KEY, &record);
+        let rebuilt = pair.peers().rebuild(pair.agents[1], &asked).await.expect("made anew");
+        assert_eq!(rebuilt, ShardRebuilt { read_bytes: 5, written_bytes: 5, bad: vec![] });
+        assert_eq!(pair.stores[1].get(KEY, None).await.expect("there"), bytes);
+        let again = pair.peers().rebuild(pair.agents[1], &asked).await.expect("there already");
+        assert_eq!(again, ShardRebuilt::default());
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_cannot_be_says_why_over_the_network() {
+    let pair = Pair::new(true);
+    pair.commit_file(&Bytes::from_static(b"shard")).await;
+    let record = query::stripe(&*pair.ledger.view().expect("a view"), KEY.stripe).expect("read").expect("there");
+    let asked = ShardRebuild::of(KEY, &record);
+    let error = pair.peers().rebuild(pair.agents[1], &asked).await.expect_err("nobody has it");
+    assert!(error.to_string().contains("0 of the 1 shards"), "{error}");
+    let nonsense = ShardRebuild { k: 200, ..asked };
+    let error = pair.peers().rebuild(pair.agents[1], &nonsense).await.expect_err("refused");
+    assert!(error.to_string().contains("no stripe looks like that"), "{error}");
 }

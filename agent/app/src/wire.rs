@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dci_proto::{AgentId, ShardHash, ShardKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shoal_ledger::AgentRoles;
+use shoal_ledger::{AgentRoles, StripeRecord};
 use shoal_net::{Request, Response};
 
 /// Version of the heads below.
@@ -38,10 +38,12 @@ pub(crate) enum Method {
     Renew = 9,
     /// Are you there? [`crate::health::SelfReport`] both ways. Control. (2 was one that said less.)
     Ping = 10,
+    /// Make a shard anew in your own store: [`ShardRebuild`]; answers [`ShardRebuilt`] when it is durable.
+    ShardRebuild = 11,
 }
 
 impl Method {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -51,6 +53,7 @@ impl Method {
         Self::CopyPiece,
         Self::Renew,
         Self::Ping,
+        Self::ShardRebuild,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -78,10 +81,12 @@ pub(crate) enum Status {
     Unknown = 6,
     /// Still starting, or without what it takes.
     NotReady = 7,
+    /// Too much of that is under way; ask again later.
+    Busy = 8,
 }
 
 impl Status {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Done,
         Self::NotFound,
         Self::Full,
@@ -90,6 +95,7 @@ impl Status {
         Self::Failed,
         Self::Unknown,
         Self::NotReady,
+        Self::Busy,
     ];
 
     pub(crate) fn of(number: u16) -> Self {
@@ -122,6 +128,49 @@ pub(crate) struct ShardDelete {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShardNeed {
     pub(crate) needed: bool,
+}
+
+/// Make a shard anew, from a copy or from `k` others of its stripe, and keep it. One that is there and whole is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardRebuild {
+    pub(crate) key: ShardKey,
+    pub(crate) codec: u8,
+    pub(crate) k: u8,
+    pub(crate) m: u8,
+    pub(crate) shard_bytes: u32,
+    /// Who has each shard of the stripe, by index, and its hash.
+    pub(crate) places: Vec<(Option<AgentId>, ShardHash)>,
+    /// Who has this very shard, where it is only to move.
+    pub(crate) copy_from: Option<AgentId>,
+    /// The stripe has no margin left: goes before other background work.
+    pub(crate) urgent: bool,
+}
+
+impl ShardRebuild {
+    /// What is asked to have a shard of a stripe of the ledger made anew from the others.
+    pub(crate) fn of(key: ShardKey, record: &StripeRecord) -> Self {
+        Self {
+            key,
+            codec: record.codec,
+            k: record.k,
+            m: record.m,
+            shard_bytes: record.shard_bytes,
+            places: record.shards.iter().map(|place| (place.agent, place.hash)).collect(),
+            copy_from: None,
+            urgent: false,
+        }
+    }
+}
+
+/// What a rebuild took.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct ShardRebuilt {
+    /// Bytes read from other agents; 0 if the shard was there.
+    pub(crate) read_bytes: u64,
+    /// Bytes written; 0 if the shard was there.
+    pub(crate) written_bytes: u64,
+    /// Other shards of the stripe that were found missing or damaged, and who should have them.
+    pub(crate) bad: Vec<(u8, AgentId)>,
 }
 
 /// The members, as far as an agent without a ledger needs to know them.
@@ -273,6 +322,7 @@ mod tests {
             let _ = decode::<ShardPut>(&bytes);
             let _ = decode::<MemberList>(&bytes);
             let _ = decode::<CopyPiece>(&bytes);
+            let _ = decode::<ShardRebuild>(&bytes);
             let _ = decode::<crate::health::SelfReport>(&bytes);
         }
     }

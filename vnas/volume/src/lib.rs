@@ -10,6 +10,7 @@
 //!         │            └ staging                               long files told to the ledger bit by bit
 //!         └─ reader ─ chunks, read_chunk ─ cache | fetch       file → which stripes → memory, or k of their shards
 //!  stripe, codec                                               chunk ⇄ shards: pure computing
+//!  rebuild                                                     a lost shard from the others of its stripe
 //! ```
 //!
 //! It reaches other agents only through [`ShardPeers`] and the ledger only through
@@ -31,6 +32,7 @@ mod place;
 mod ports;
 mod read_chunk;
 mod reader;
+mod rebuild;
 mod sha1;
 mod shared;
 mod space;
@@ -46,5 +48,6 @@ pub use drive::{ByteStream, Drive, NewFile, Space};
 pub use error::DriveError;
 pub use ports::{PeerError, ShardPeers, Urgency};
 pub use reader::FileReader;
+pub use rebuild::{LostShard, RebuildError, Rebuilt, STRIPE_LIMIT_BYTES, rebuild};
 pub use stats::{BadShard, DriveStats};
 pub use writer::FileWriter;
