@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dci_proto::AgentId;
-use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError};
+use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError, Headroom};
 use shoal_dav::{Door, DoorConfig, DoorStats};
 use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
 use shoal_net::Network;
@@ -36,6 +36,7 @@ use crate::no_ledger::NoLedger;
 use crate::orphans::Orphans;
 use crate::peers::Peers;
 use crate::renew::Renewal;
+use crate::room;
 use crate::run::{Agent, WaysIn};
 use crate::settle::Settling;
 use crate::start::Started;
@@ -57,6 +58,7 @@ pub(crate) struct Assembly {
     /// Whether it has only just become a member.
     pub(crate) fresh: bool,
     pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) headroom: Arc<Headroom>,
     pub(crate) listening: Listening,
     pub(crate) doors: Doors,
 }
@@ -139,6 +141,7 @@ impl Assembly {
             cache_bytes: usize::try_from(self.config.ledger_cache_bytes).unwrap_or(usize::MAX),
             heartbeat: self.config.timing.heartbeat,
             election_timeout: self.config.timing.election_timeout,
+            headroom: self.headroom.clone(),
             ..ConsensusConfig::new(self.agent, self.config.data.join("ledger"))
         };
         ledger_mark::check(&self.config.data)?;
@@ -232,7 +235,12 @@ impl Assembly {
         // Uploads of this run are told from those of runs before by the time it began; a clock set back does no harm
         // unless it hits the very millisecond.
         let (agent, run) = (self.agent, now_ms());
-        let config = DriveConfig { cache_bytes: self.config.cache_bytes, ..DriveConfig::new(agent, run, **pool_key) };
+        let headroom = self.headroom.clone();
+        let config = DriveConfig {
+            cache_bytes: self.config.cache_bytes,
+            admission: Arc::new(move || room::refusal(&headroom)),
+            ..DriveConfig::new(agent, run, **pool_key)
+        };
         let drive = Drive::new(core.ledger.clone(), core.peers.clone(), config);
         let (ledger, shutdown) = (core.ledger.clone(), core.shutdown.clone());
         core.tasks.spawn(async move {
@@ -272,6 +280,7 @@ impl Assembly {
             credentials,
             tls,
             status: StatusBoard::default(),
+            headroom: self.headroom,
             discovery,
             shutdown: core.shutdown,
         });

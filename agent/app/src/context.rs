@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::AgentId;
-use shoal_consensus::Consensus;
+use shoal_consensus::{Consensus, Headroom};
 use shoal_dav::DoorStats;
 use shoal_ledger::{
     AgentRecord, AgentRoles, AgentState, Command, JoinRequest, LedgerClient, Outcome, PoolRecord, query,
@@ -64,6 +64,7 @@ pub struct AgentContext {
     /// Certificate and key for doors that listen beyond loopback.
     pub tls: DoorTls,
     pub(crate) status: StatusBoard,
+    pub(crate) headroom: Arc<Headroom>,
     pub(crate) discovery: Discovery,
     pub(crate) shutdown: CancellationToken,
 }

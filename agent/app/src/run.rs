@@ -17,8 +17,8 @@ use crate::context::AgentContext;
 use crate::data_directory::DataDirectory;
 use crate::handler::AgentHandler;
 use crate::join::Doorkeeper;
-use crate::secret_file;
 use crate::start::{Entry, start};
+use crate::{room, secret_file};
 
 /// How long tasks may take to end before they are cut off.
 const END_DEADLINE: Duration = Duration::from_secs(12);
@@ -112,15 +112,34 @@ impl Drop for Agent {
     }
 }
 
-/// Runs an agent until `shutdown`, or until it is asked to stop through its API.
+/// Runs an agent until `shutdown`, or until it is asked to stop through its API. One whose disk is full waits for room
+/// and goes on.
 ///
 /// # Errors
-/// If it cannot start.
+/// If it cannot start, or its ledger fails for another reason than want of room.
 pub async fn run(
     config: AgentConfig,
     entry: Entry,
     shutdown: CancellationToken,
-    started: impl FnOnce(&AgentContext, Option<&crate::start::FirstStart>) + Send,
+    mut started: impl FnMut(&AgentContext, Option<&crate::start::FirstStart>) + Send,
+) -> Result<(), AgentError> {
+    let mut entry = entry;
+    loop {
+        room::to_start(&config, &shutdown).await;
+        let ended = run_once(config.clone(), entry, &shutdown, &mut started).await;
+        let Err(error) = ended else { return Ok(()) };
+        if !room::after(&error, &config, &shutdown).await {
+            return Err(error);
+        }
+        entry = Entry::Usual;
+    }
+}
+
+async fn run_once(
+    config: AgentConfig,
+    entry: Entry,
+    shutdown: &CancellationToken,
+    started: &mut (impl FnMut(&AgentContext, Option<&crate::start::FirstStart>) + Send),
 ) -> Result<(), AgentError> {
     // A start can take long (waiting for approval); being asked to stop ends that too.
     let Some(agent) = shutdown.run_until_cancelled(Box::pin(start(config, entry))).await else { return Ok(()) };

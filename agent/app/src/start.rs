@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dci_proto::{AgentId, PoolId};
+use shoal_consensus::Headroom;
 use shoal_ledger::{AgentRecord, AgentState};
 use shoal_store::ShardStore;
 
@@ -21,8 +22,9 @@ use crate::join::{Joined, ask_until_approved, join_with_ticket};
 use crate::listeners::{Doors, Listening};
 use crate::run::Agent;
 use crate::settle::FIRST_VOLUME;
-use crate::stores;
+use crate::store_gate::GatedStore;
 use crate::ticket::{Ticket, now_ms};
+use crate::{room, stores};
 
 /// How an agent comes to its pool.
 #[derive(Default)]
@@ -106,7 +108,8 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     let listening = Listening::start(&config, &seed).await?;
     let config = AgentConfig { api: doors.api_address, dav: doors.dav_address, ..config };
 
-    let store = open_store(&config).await?;
+    let headroom = room::headroom(&config);
+    let store = open_store(&config, &headroom).await?;
     let own = own_record(agent, &config, &listening, store.as_ref());
     let fresh = membership.is_none();
     let (membership, password) = match (membership, entry) {
@@ -126,7 +129,7 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     // Only now: what a join that failed was told must not hold for the one that succeeds.
     config.save_if_new()?;
     let store = store.filter(|_| membership.roles.store);
-    let assembly = Assembly { agent, config, directory, membership, own, fresh, store, listening, doors };
+    let assembly = Assembly { agent, config, directory, membership, own, fresh, store, headroom, listening, doors };
     assembly.run(password).await
 }
 
@@ -148,14 +151,14 @@ fn refuse_other_pool(config: &AgentConfig, membership: Option<&Membership>, entr
     }
 }
 
-async fn open_store(config: &AgentConfig) -> Result<Option<Arc<dyn ShardStore>>, AgentError> {
+async fn open_store(config: &AgentConfig, headroom: &Arc<Headroom>) -> Result<Option<Arc<dyn ShardStore>>, AgentError> {
     if !config.roles.store {
         return Ok(None);
     }
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || stores::open(&config)).await;
-    let store = opened.map_err(|error| AgentError::Internal(format!("opening the stores: {error}")))??;
-    Ok(Some(store))
+    let inner = opened.map_err(|error| AgentError::Internal(format!("opening the stores: {error}")))??;
+    Ok(Some(Arc::new(GatedStore { inner, headroom: headroom.clone() })))
 }
 
 fn own_record(

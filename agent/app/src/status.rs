@@ -44,6 +44,13 @@ impl StatusReport {
         self.verdict =
             format!("Damaged: reading here met {shards} missing or damaged on disks that answer. Else: {rest}");
     }
+
+    /// Tells of what troubles the reporting agent itself.
+    pub(crate) fn tell_here(&mut self, trouble: Option<String>) {
+        let Some(trouble) = trouble else { return };
+        let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
+        self.verdict = format!("Here: {trouble}. Else: {rest}");
+    }
 }
 
 /// One member.

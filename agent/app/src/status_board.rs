@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::AgentError;
 use crate::census::Census;
 use crate::context::AgentContext;
+use crate::room;
 use crate::status::{self, StatusInput, StatusReport};
 
 /// After a count the next waits at least this long.
@@ -60,6 +61,7 @@ impl StatusBoard {
             own.used_bytes = own_room.used_bytes;
         }
         report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
+        report.tell_here(room::refusal(&context.headroom));
         Ok(report)
     }
 

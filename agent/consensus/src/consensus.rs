@@ -25,7 +25,8 @@ use crate::state::{StateDump, StateMachine, StateStore};
 use crate::status::Hearing;
 use crate::types::{Metrics, RaftNode};
 use crate::{
-    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, barrier, elections, forward, propose, upkeep,
+    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, Headroom, barrier, elections, forward,
+    propose, upkeep,
 };
 
 /// One member of the group that agrees on the ledger. Clones are the same member.
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
     /// Bytes appended to the log when the state was last made durable.
     pub(crate) checkpoint_bytes: AtomicU64,
+    pub(crate) headroom: Arc<Headroom>,
     _lock: File,
 }
 
@@ -81,8 +83,10 @@ impl Consensus {
         let opening = config.clone();
         let open = move || {
             let lock = lock_directory(&opening.directory)?;
-            let state = Arc::new(StateStore::open(&opening.directory, opening.cache_bytes)?);
-            let log_store = LogStore::open(&opening.directory, opening.agent, state.durable())?;
+            let state = Arc::new(StateStore::open(&opening.directory, opening.cache_bytes, opening.headroom.clone())?);
+            opening.headroom.tend();
+            let log_store =
+                LogStore::open(&opening.directory, opening.agent, state.durable(), opening.headroom.clone())?;
             Ok::<_, ConsensusError>((lock, state, log_store))
         };
         let opened = tokio::task::spawn_blocking(open).await;
@@ -111,6 +115,7 @@ impl Consensus {
             status: watch::Sender::new(ConsensusStatus::default()),
             receiving: tokio::sync::Mutex::new(None),
             checkpoint_bytes: AtomicU64::new(0),
+            headroom: config.headroom.clone(),
             _lock: lock,
         });
         shared.refresh_status();

@@ -11,6 +11,7 @@
 //! order anything: reads are confirmed by a quorum, not by a lease.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ mod error;
 mod files;
 mod forward;
 mod handle;
+mod headroom;
 mod log;
 mod membership;
 mod message;
@@ -39,6 +41,7 @@ mod upkeep;
 
 pub use consensus::Consensus;
 pub use error::ConsensusError;
+pub use headroom::Headroom;
 pub use state::StateDump;
 pub use status::ConsensusStatus;
 
@@ -70,14 +73,18 @@ pub struct ConsensusConfig {
     pub heartbeat: Duration,
     /// An election is called after a silence between these two.
     pub election_timeout: (Duration, Duration),
+    /// Room kept for the ledger on its disk.
+    pub headroom: Arc<Headroom>,
 }
 
 impl ConsensusConfig {
-    /// The settings for agents on one LAN: heartbeats every 300 ms, an election after 1.5 to 2.2 s of silence.
+    /// The settings for agents on one LAN: heartbeats every 300 ms, an election after 1.5 to 2.2 s of silence; no room
+    /// is kept on the disk.
     #[must_use]
     pub fn new(agent: AgentId, directory: PathBuf) -> Self {
         Self {
             agent,
+            headroom: Headroom::new(&directory, 0),
             directory,
             cache_bytes: 32 * 1024 * 1024,
             heartbeat: Duration::from_millis(300),

@@ -29,6 +29,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             _ = ticks.tick() => {}
         }
         shared.refresh_status();
+        shared.tend_headroom().await;
         if let Err(error) = shared.keep_log_short().await {
             tracing::warn!(%error, "the ledger's log could not be shortened");
         }
@@ -45,6 +46,16 @@ impl Shared {
             *status = now;
             differs
         });
+    }
+
+    /// Making the ballast writes to the disk, so it is done where that holds nobody up.
+    async fn tend_headroom(&self) {
+        let headroom = Arc::clone(&self.headroom);
+        if headroom.is_low()
+            && let Err(error) = tokio::task::spawn_blocking(move || headroom.tend()).await
+        {
+            tracing::warn!(%error, "the ledger's ballast was not looked after");
+        }
     }
 
     async fn keep_log_short(&self) -> Result<(), openraft::error::Fatal<dci_proto::AgentId>> {

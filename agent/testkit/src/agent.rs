@@ -132,6 +132,14 @@ impl AgentProcess {
         &self.options.data
     }
 
+    /// Whether its process still runs.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Where its drive would listen.
     #[must_use]
     pub fn dav_address(&self) -> SocketAddr {

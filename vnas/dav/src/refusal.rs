@@ -82,7 +82,7 @@ impl Refusal {
             DriveError::NoQuorum(_) | DriveError::Unavailable(_) | DriveError::Peer(_) | DriveError::Interrupted(_) => {
                 Self::unavailable(reason)
             }
-            DriveError::Full => {
+            DriveError::Full | DriveError::NoRoomHere(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, reason).condition("quota-not-exceeded", Vec::new())
             }
             DriveError::Incomplete { .. } | DriveError::ChecksumMismatch { .. } => Self::bad_request(reason),
@@ -190,6 +190,7 @@ mod tests {
             assert_eq!(status_of(DriveError::Rejected(rejection.clone()), method), status, "{rejection:?} {method}");
         }
         assert_eq!(status_of(DriveError::Full, "PUT"), 507);
+        assert_eq!(status_of(DriveError::NoRoomHere(String::new()), "PUT"), 507);
         assert_eq!(status_of(DriveError::Incomplete { announced_bytes: 2, received_bytes: 1 }, "PUT"), 400);
     }
 

@@ -1,5 +1,7 @@
 //! How a drive behaves, and how much memory that takes.
 
+use std::sync::Arc;
+
 use dci_proto::AgentId;
 
 /// Bytes of memory for what was read lately, unless configured otherwise.
@@ -11,6 +13,9 @@ const CHUNKS_IN_FLIGHT_TOTAL: usize = 8;
 /// Chunks of an upload committed by one command; longer ones are staged in the ledger. 64 chunk references are some
 /// 30 KB, a modest log entry.
 const STAGE_AFTER_CHUNKS: usize = 64;
+
+/// Why nothing new is taken now, in a sentence; `None` while it is.
+pub type Admission = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// How a drive behaves.
 ///
@@ -44,6 +49,8 @@ pub struct DriveConfig {
     /// Uploads of more chunks than this are staged in the ledger, this many at a time, instead of committed by one
     /// command.
     pub stage_after_chunks: usize,
+    /// Asked before anything new is taken; what frees space is always let through.
+    pub admission: Admission,
 }
 
 impl DriveConfig {
@@ -58,6 +65,7 @@ impl DriveConfig {
             chunks_in_flight: CHUNKS_IN_FLIGHT,
             chunks_in_flight_total: CHUNKS_IN_FLIGHT_TOTAL,
             stage_after_chunks: STAGE_AFTER_CHUNKS,
+            admission: Arc::new(|| None),
         }
     }
 }

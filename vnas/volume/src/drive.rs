@@ -57,6 +57,7 @@ impl Drive {
     /// nothing remains. Folder, guard and room are checked now so that a hopeless upload fails early, and again in
     /// the step that commits.
     pub async fn create(&self, path: &NodePath, file: NewFile, guard: Guard) -> Result<FileWriter, DriveError> {
+        self.shared.admit()?;
         let view = self.shared.view()?;
         let volume = check_target(&*view, path, &guard)?;
         let policy = keep_policy(&*view, volume.policy)?;

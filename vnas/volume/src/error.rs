@@ -22,6 +22,9 @@ pub enum DriveError {
     /// No room in the pool.
     #[error("the pool is full")]
     Full,
+    /// This agent takes nothing new now, though the pool may; a sentence that says why.
+    #[error("{0}")]
+    NoRoomHere(String),
     /// The writer gave fewer or more bytes than announced.
     #[error("{received_bytes} bytes arrived instead of {announced_bytes}")]
     Incomplete {

@@ -43,7 +43,7 @@ pub mod testing;
 mod upload;
 mod writer;
 
-pub use config::DriveConfig;
+pub use config::{Admission, DriveConfig};
 pub use drive::{ByteStream, Drive, NewFile, Space};
 pub use error::DriveError;
 pub use ports::{PeerError, ShardPeers, Urgency};

@@ -143,6 +143,9 @@ impl Drive {
     }
 
     async fn change(&self, command: Command) -> Result<Outcome, DriveError> {
+        if !matches!(command, Command::Remove { .. } | Command::Rename { .. } | Command::Unlock { .. }) {
+            self.shared.admit()?;
+        }
         Ok(self.shared.ledger.submit(command).await?)
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cache::ChunkCache;
+use crate::config::Admission;
 use crate::latency::Latencies;
 use crate::read_chunk::PartReads;
 use crate::stats::Counters;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) latencies: Latencies,
     pub(crate) counters: Counters,
     pub(crate) part_reads: PartReads,
+    admission: Admission,
     full: Mutex<HashMap<AgentId, Instant>>,
 }
 
@@ -77,8 +79,14 @@ impl Shared {
             latencies: Latencies::default(),
             counters: Counters::default(),
             part_reads: PartReads::default(),
+            admission: config.admission.clone(),
             full: Mutex::default(),
         }
+    }
+
+    /// Whether anything new is taken now.
+    pub(crate) fn admit(&self) -> Result<(), DriveError> {
+        (self.admission)().map_or(Ok(()), |reason| Err(DriveError::NoRoomHere(reason)))
     }
 
     /// The local copy of the ledger as it is now.

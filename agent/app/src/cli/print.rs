@@ -12,9 +12,11 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Prints a line; when the reader has gone there is nobody left to tell, so it ends the program.
+/// Prints a line; when the reader has gone there is nobody left to tell, so it ends the program. A full disk under a
+/// file it is written to is no reason to.
 pub(crate) fn line(text: &str) {
-    if writeln!(std::io::stdout(), "{text}").is_err() {
+    let printed = writeln!(std::io::stdout(), "{text}");
+    if printed.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         std::process::exit(0);
     }
 }

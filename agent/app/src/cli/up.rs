@@ -150,7 +150,11 @@ fn shown(address: SocketAddr) -> String {
 fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=error,libp2p=warn,mdns_sd=error"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A log that cannot be written (a full disk) must not end the agent, as telling so with `eprintln!` would.
+        .log_internal_errors(false);
     let json = std::env::var("SHOAL_LOG").is_ok_and(|value| value == "json");
     // A second logger in one process is refused; the first one stays.
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };

@@ -11,9 +11,9 @@ use dci_proto::AgentId;
 use super::index::{LogIndex, Place, Segment};
 use super::segment::{self, FrameWriter, HEADER_BYTES};
 use super::vote::Remembered;
-use crate::ConsensusError;
 use crate::files::{replace_file, sync_directory};
 use crate::types::{Entry, LogId, Vote};
+use crate::{ConsensusError, Headroom};
 
 /// A segment this long is closed and the next one begun: the unit in which the log is purged.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -25,6 +25,7 @@ pub(super) struct LogDisk {
     pub(super) remembered: Remembered,
     index: Arc<Mutex<LogIndex>>,
     segment_bytes: u64,
+    headroom: Arc<Headroom>,
 }
 
 /// What opening found.
@@ -35,7 +36,7 @@ pub(super) struct Opened {
 }
 
 impl LogDisk {
-    pub(super) fn open(directory: &Path, agent: AgentId) -> Result<Opened, ConsensusError> {
+    pub(super) fn open(directory: &Path, agent: AgentId, headroom: Arc<Headroom>) -> Result<Opened, ConsensusError> {
         let remembered = Remembered::open(directory, agent)?;
         let segments_directory = directory.join("log");
         std::fs::create_dir_all(&segments_directory)
@@ -59,6 +60,7 @@ impl LogDisk {
             remembered,
             index: Arc::clone(&index),
             segment_bytes: SEGMENT_BYTES,
+            headroom,
         };
         Ok(Opened { disk, index, committed })
     }
@@ -97,7 +99,7 @@ impl LogDisk {
             (&*file).write_all(&bytes)?;
             file.sync_data()
         };
-        write().map_err(ConsensusError::io("append to", &path))?;
+        self.headroom.write(|| write().map_err(ConsensusError::io("append to", &path)))?;
         let mut index = self.lock();
         if let Some(segment) = index.segments.back_mut() {
             segment.offsets.extend(offsets.iter().map(|offset| (at + *offset as u64) as u32));
@@ -145,7 +147,7 @@ impl LogDisk {
         let mut bytes = segment::header(first).to_vec();
         bytes.extend(frame.finish()?);
         let name = format!("{first:020}.log");
-        replace_file(&self.segments_directory, &name, &bytes)?;
+        self.headroom.write(|| replace_file(&self.segments_directory, &name, &bytes))?;
         let path = self.segments_directory.join(name);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ConsensusError::io("open", &path))?;
         Ok(Segment { path, file: Arc::new(file), first_index: first, offsets, length_bytes: bytes.len() as u64 })
@@ -155,7 +157,7 @@ impl LogDisk {
     pub(super) fn purge(&mut self, upto: LogId) -> Result<(), ConsensusError> {
         // First the note, then the files: a crash in between leaves files that the next start removes.
         self.remembered.purged = Some(upto);
-        self.remembered.save(&self.directory)?;
+        self.save()?;
         let mut index = self.lock();
         index.purged = Some(upto);
         index.forget_through(upto.index);
@@ -169,7 +171,11 @@ impl LogDisk {
     /// Keeps the vote; durable when this returns.
     pub(super) fn save_vote(&mut self, vote: Vote) -> Result<(), ConsensusError> {
         self.remembered.vote = Some(vote);
-        self.remembered.save(&self.directory)
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), ConsensusError> {
+        self.headroom.write(|| self.remembered.save(&self.directory))
     }
 
     /// Path and first index of the last segment, if it is as wanted.
@@ -195,7 +201,7 @@ impl LogDisk {
             file.sync_all()?;
             Ok(file)
         };
-        let file = Arc::new(create().map_err(ConsensusError::io("create", &path))?);
+        let file = Arc::new(self.headroom.write(|| create().map_err(ConsensusError::io("create", &path)))?);
         sync_directory(&self.segments_directory)?;
         Ok(Segment { path, file, first_index, offsets: Vec::new(), length_bytes: HEADER_BYTES as u64 })
     }

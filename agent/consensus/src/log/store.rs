@@ -14,9 +14,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::disk::{LogDisk, read_entry};
 use super::index::{LogIndex, Place};
-use crate::ConsensusError;
 use crate::state::DurablePosition;
 use crate::types::{Entry, LogId, Membership, Raft, StorageError, Vote, entry_bytes};
+use crate::{ConsensusError, Headroom};
 
 /// Bytes of entries handed to one replication message, at most; a message may be twice that.
 const READ_LIMIT_BYTES: usize = 2 * 1024 * 1024;
@@ -84,8 +84,9 @@ impl LogStore {
         directory: &Path,
         agent: AgentId,
         durable: watch::Receiver<DurablePosition>,
+        headroom: Arc<Headroom>,
     ) -> Result<Self, ConsensusError> {
-        let opened = LogDisk::open(directory, agent)?;
+        let opened = LogDisk::open(directory, agent, headroom)?;
         let mut disk = opened.disk;
         let shared = Arc::new(LogShared {
             vote: Mutex::new(disk.remembered.vote),

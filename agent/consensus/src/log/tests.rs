@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::disk::{LogDisk, Opened, read_entry};
-use crate::ConsensusError;
 use crate::types::{EncodedBatch, Entry, LogId, Membership, Vote};
+use crate::{ConsensusError, Headroom};
 
 const AGENT: AgentId = AgentId([1; 32]);
 
@@ -32,7 +32,7 @@ fn entry(term: u64, index: u64) -> Entry {
 }
 
 fn open(directory: &Path) -> Opened {
-    let mut opened = LogDisk::open(directory, AGENT).expect("the log opens");
+    let mut opened = LogDisk::open(directory, AGENT, Headroom::new(directory, 0)).expect("the log opens");
     // So that a few entries make several segments.
     opened.disk.set_segment_bytes(600);
     opened
@@ -130,10 +130,12 @@ fn a_newer_format_is_told_from_damage() {
     let path = directory.path().join("raft.vote");
     let newer = postcard::to_stdvec(&(7u32, "what a later version keeps here")).expect("encodes");
     std::fs::write(&path, crate::files::seal(newer)).expect("writes");
-    let refused = LogDisk::open(directory.path(), AGENT).err().expect("it is newer");
+    let refused =
+        LogDisk::open(directory.path(), AGENT, Headroom::new(directory.path(), 0)).err().expect("it is newer");
     assert!(matches!(refused, ConsensusError::NewerVersion { found: 7, .. }), "{refused}");
     std::fs::write(&path, b"not what was written").expect("writes");
-    let refused = LogDisk::open(directory.path(), AGENT).err().expect("it is damaged");
+    let refused =
+        LogDisk::open(directory.path(), AGENT, Headroom::new(directory.path(), 0)).err().expect("it is damaged");
     assert!(matches!(refused, ConsensusError::Damaged { .. }), "{refused}");
 }
 
@@ -193,6 +195,6 @@ proptest! {
         let flipped = (sound as f64 * at) as usize;
         bytes[flipped] ^= 1 << bit;
         std::fs::write(&path, &bytes).expect("writes");
-        prop_assert!(LogDisk::open(directory.path(), AGENT).is_err());
+        prop_assert!(LogDisk::open(directory.path(), AGENT, Headroom::new(directory.path(), 0)).is_err());
     }
 }

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::incoming::IncomingState;
 use super::view::{StateView, StateWriter, store_error};
-use crate::ConsensusError;
 use crate::files::sync_directory;
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership};
+use crate::{ConsensusError, Headroom};
 
 pub(super) const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("ledger");
 const APPLIED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("applied");
@@ -58,11 +58,12 @@ pub(crate) struct StateStore {
     /// The position of the last batch applied.
     batch_position: watch::Sender<u64>,
     durable: watch::Sender<DurablePosition>,
+    headroom: Arc<Headroom>,
 }
 
 impl StateStore {
     /// Opens the state in `directory`, or makes an empty one. Blocking.
-    pub(crate) fn open(directory: &Path, cache_bytes: usize) -> Result<Self, ConsensusError> {
+    pub(crate) fn open(directory: &Path, cache_bytes: usize, headroom: Arc<Headroom>) -> Result<Self, ConsensusError> {
         let generation = keep_newest(directory)?;
         let path = file_path(directory, generation);
         let database = open_database(&path, cache_bytes)?;
@@ -78,6 +79,7 @@ impl StateStore {
             applied_next: watch::Sender::new(next),
             batch_position: watch::Sender::new(next.saturating_sub(1)),
             durable: watch::Sender::new(DurablePosition { next, failed: false }),
+            headroom,
         })
     }
 
@@ -105,6 +107,7 @@ impl StateStore {
 
     /// Applies entries in one transaction, not yet durable. Blocking. After an error nothing of them is applied.
     pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<EntryResults>, KvError> {
+        self.headroom.before_write();
         let mut current = self.lock();
         let mut applied = current.applied.clone();
         let mut results = Vec::with_capacity(entries.len());
@@ -140,6 +143,7 @@ impl StateStore {
 
     /// Makes everything applied so far durable, and answers up to where that is. Blocking.
     pub(crate) fn checkpoint(&self) -> Result<Option<LogId>, KvError> {
+        self.headroom.before_write();
         let current = self.lock();
         let next = current.applied.last.map_or(0, |id| id.index + 1);
         if self.durable.borrow().next < next {
@@ -151,6 +155,7 @@ impl StateStore {
 
     /// Begins an empty state beside the one in use. Blocking.
     pub(crate) fn begin_incoming(&self) -> Result<IncomingState, ConsensusError> {
+        self.headroom.before_write();
         IncomingState::create(&self.directory.join("incoming.redb"), self.cache_bytes / 4)
     }
 

@@ -6,6 +6,7 @@ use shoal_ledger::{Batch, Command, KvRead, Submission, query};
 use tempfile::TempDir;
 
 use super::StateStore;
+use crate::Headroom;
 use crate::types::{EncodedBatch, Entry, LogId, SnapshotMeta, StoredMembership};
 
 const CACHE_BYTES: usize = 1024 * 1024;
@@ -36,7 +37,7 @@ fn create_pool(index: u64) -> Entry {
 }
 
 fn open(directory: &TempDir) -> StateStore {
-    StateStore::open(directory.path(), CACHE_BYTES).expect("the state opens")
+    StateStore::open(directory.path(), CACHE_BYTES, Headroom::new(directory.path(), 0)).expect("the state opens")
 }
 
 fn survive(state: &StateStore) -> Option<u8> {

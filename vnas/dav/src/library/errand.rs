@@ -85,7 +85,7 @@ impl Errand {
         let rough = match &error {
             DriveError::Rejected(Rejection::Exists(_)) => FsError::Exists,
             DriveError::Rejected(Rejection::NotFound(_) | Rejection::ParentMissing(_)) => FsError::NotFound,
-            DriveError::Full => FsError::InsufficientStorage,
+            DriveError::Full | DriveError::NoRoomHere(_) => FsError::InsufficientStorage,
             _ => FsError::GeneralFailure,
         };
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
