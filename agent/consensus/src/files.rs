@@ -1,39 +1,34 @@
 //! Small files that must be whole after any crash, and the lock on the directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::IoSlice;
 use std::path::Path;
 
 use crate::ConsensusError;
 
 /// Makes a rename or a new file in `directory` last.
 pub(crate) fn sync_directory(directory: &Path) -> Result<(), ConsensusError> {
-    // Windows has no handle to flush for a directory; its file system orders such changes itself.
-    if cfg!(unix) {
-        File::open(directory)
-            .and_then(|file| file.sync_all())
-            .map_err(ConsensusError::io("make durable the directory", directory))?;
-    }
-    Ok(())
+    shoal_files::sync_directory(directory).map_err(ConsensusError::io("make durable the directory", directory))
 }
 
 /// Replaces `directory/name` so that after a crash either the old or the new content is there.
 pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), ConsensusError> {
     let temporary = directory.join(format!("{name}.tmp"));
     let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()
+        let mut options = OpenOptions::new();
+        let file = shoal_files::create(&temporary, options.write(true).create(true).truncate(true))?;
+        shoal_files::write_at(&file, 0, &mut [IoSlice::new(content)])?;
+        shoal_files::sync(&file)
     };
     write().map_err(ConsensusError::io("write", &temporary))?;
     let path = directory.join(name);
-    std::fs::rename(&temporary, &path).map_err(ConsensusError::io("put in place", &path))?;
+    shoal_files::rename(&temporary, &path).map_err(ConsensusError::io("put in place", &path))?;
     sync_directory(directory)
 }
 
 /// Claims the directory for this process until the file is dropped.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, ConsensusError> {
-    std::fs::create_dir_all(directory).map_err(ConsensusError::io("make the directory", directory))?;
+    shoal_files::create_directories(directory).map_err(ConsensusError::io("make the directory", directory))?;
     let path = directory.join("lock");
     let file = OpenOptions::new()
         .create(true)

@@ -41,11 +41,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-ledger", &["dci-proto"]),
     ("shoal-placement", &["dci-proto"]),
     ("shoal-care", &["dci-proto", "shoal-ledger", "shoal-placement"]),
-    ("shoal-store", &["dci-proto"]),
+    ("shoal-files", &[]),
+    ("shoal-store", &["dci-proto", "shoal-files"]),
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-net", &["dci-proto"]),
-    ("shoal-consensus", &["dci-proto", "shoal-ledger"]),
+    ("shoal-consensus", &["dci-proto", "shoal-files", "shoal-ledger"]),
 ];
 const UNRESTRICTED: &[&str] = &["shoal", "shoal-testkit", "xtask"];
 

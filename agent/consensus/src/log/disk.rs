@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{IoSlice, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +39,7 @@ impl LogDisk {
     pub(super) fn open(directory: &Path, agent: AgentId, headroom: Arc<Headroom>) -> Result<Opened, ConsensusError> {
         let remembered = Remembered::open(directory, agent)?;
         let segments_directory = directory.join("log");
-        std::fs::create_dir_all(&segments_directory)
+        shoal_files::create_directories(&segments_directory)
             .map_err(ConsensusError::io("make the directory", &segments_directory))?;
         let purged_next = remembered.purged.map_or(0, |id| id.index + 1);
         let (mut segments, committed_next) = open_segments(&segments_directory)?;
@@ -95,9 +95,8 @@ impl LogDisk {
             return Ok(());
         };
         let write = || {
-            (&*file).seek(SeekFrom::Start(at))?;
-            (&*file).write_all(&bytes)?;
-            file.sync_data()
+            shoal_files::write_at(&file, at, &mut [IoSlice::new(&bytes)])?;
+            shoal_files::sync(&file)
         };
         self.headroom.write(|| write().map_err(ConsensusError::io("append to", &path)))?;
         let mut index = self.lock();
@@ -118,7 +117,7 @@ impl LogDisk {
         };
         // From the end, so that a crash in between leaves no hole.
         while let Some((path, _)) = self.last_segment(|segment| segment.first_index >= since) {
-            std::fs::remove_file(&path).map_err(ConsensusError::io("remove", &path))?;
+            shoal_files::remove(&path).map_err(ConsensusError::io("remove", &path))?;
             sync_directory(&self.segments_directory)?;
             self.lock().segments.pop_back();
         }
@@ -196,9 +195,10 @@ impl LogDisk {
     fn new_segment(&self, first_index: u64) -> Result<Segment, ConsensusError> {
         let path = self.segments_directory.join(format!("{first_index:020}.log"));
         let create = || {
-            let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
-            file.write_all(&segment::header(first_index))?;
-            file.sync_all()?;
+            let mut options = OpenOptions::new();
+            let file = shoal_files::create(&path, options.create(true).truncate(true).read(true).write(true))?;
+            shoal_files::write_at(&file, 0, &mut [IoSlice::new(&segment::header(first_index))])?;
+            shoal_files::sync(&file)?;
             Ok(file)
         };
         let file = Arc::new(self.headroom.write(|| create().map_err(ConsensusError::io("create", &path)))?);
@@ -256,14 +256,14 @@ fn open_segments(directory: &Path) -> Result<(VecDeque<Segment>, u64), Consensus
     let (paths, unfinished): (Vec<_>, Vec<_>) =
         paths.into_iter().partition(|path| path.extension().is_some_and(|extension| extension == "log"));
     for path in unfinished {
-        std::fs::remove_file(&path).map_err(ConsensusError::io("remove", &path))?;
+        shoal_files::remove(&path).map_err(ConsensusError::io("remove", &path))?;
     }
     let mut segments: VecDeque<Segment> = VecDeque::new();
     let mut committed_next = 0;
     let count = paths.len();
     for (position, path) in paths.into_iter().enumerate() {
         let Some((segment, committed)) = open_segment(&path, position + 1 == count)? else {
-            std::fs::remove_file(&path).map_err(ConsensusError::io("remove", &path))?;
+            shoal_files::remove(&path).map_err(ConsensusError::io("remove", &path))?;
             continue;
         };
         if let Some(previous) = segments.back()
@@ -290,8 +290,8 @@ fn open_segment(path: &Path, is_last: bool) -> Result<Option<(Segment, u64)>, Co
     let length_bytes = scanned.sound_bytes as u64;
     if scanned.sound_bytes < bytes.len() {
         tracing::info!(path = %path.display(), bytes = bytes.len() - scanned.sound_bytes, "cut off an unfinished write");
-        file.set_len(length_bytes)
-            .and_then(|()| file.sync_all())
+        shoal_files::set_length(&file, length_bytes)
+            .and_then(|()| shoal_files::sync(&file))
             .map_err(ConsensusError::io("cut off the unfinished end of", path))?;
     }
     let segment = Segment {
@@ -311,7 +311,7 @@ fn remove_purged(segments: &mut VecDeque<Segment>, first_kept: u64) -> Result<()
         // An empty last segment may just have been begun for what comes next.
         && !(segment.offsets.is_empty() && segment.first_index == first_kept)
     {
-        std::fs::remove_file(&segment.path).map_err(ConsensusError::io("remove", &segment.path))?;
+        shoal_files::remove(&segment.path).map_err(ConsensusError::io("remove", &segment.path))?;
         segments.pop_front();
     }
     Ok(())

@@ -20,7 +20,7 @@ pub(crate) struct IncomingState {
 impl IncomingState {
     /// Makes an empty one, over whatever an earlier attempt left.
     pub(super) fn create(path: &Path, cache_bytes: usize) -> Result<Self, ConsensusError> {
-        match std::fs::remove_file(path) {
+        match shoal_files::remove(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(ConsensusError::io("remove", path)(error));
             }

@@ -166,7 +166,7 @@ impl StateStore {
         let received = incoming.finish(&applied)?;
         let generation = current.generation + 1;
         let path = file_path(&self.directory, generation);
-        std::fs::rename(&received, &path).map_err(ConsensusError::io("put in place", &path))?;
+        shoal_files::rename(&received, &path).map_err(ConsensusError::io("put in place", &path))?;
         sync_directory(&self.directory)?;
         let database = open_database(&path, self.cache_bytes)?;
         let old = std::mem::replace(&mut *current, Current { database, path, generation, applied });
@@ -176,7 +176,7 @@ impl StateStore {
         self.durable.send_modify(|durable| durable.next = next);
         // Readers may hold views of the old file; where that keeps it from being removed, the next start does.
         drop(old.database);
-        if let Err(error) = std::fs::remove_file(&old.path) {
+        if let Err(error) = shoal_files::remove(&old.path) {
             tracing::debug!(path = %old.path.display(), %error, "the state that was replaced stays for now");
         }
         Ok(())
@@ -210,7 +210,7 @@ fn keep_newest(directory: &Path) -> Result<u64, ConsensusError> {
         let name = entry.file_name();
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".redb")) else { continue };
         if stem == "incoming" {
-            std::fs::remove_file(entry.path()).map_err(ConsensusError::io("remove", entry.path()))?;
+            shoal_files::remove(&entry.path()).map_err(ConsensusError::io("remove", entry.path()))?;
         } else if let Some(generation) = stem.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok()) {
             generations.push(generation);
         }
@@ -219,14 +219,15 @@ fn keep_newest(directory: &Path) -> Result<u64, ConsensusError> {
     let newest = generations.pop().unwrap_or(1);
     for old in generations {
         let path = file_path(directory, old);
-        std::fs::remove_file(&path).map_err(ConsensusError::io("remove", &path))?;
+        shoal_files::remove(&path).map_err(ConsensusError::io("remove", &path))?;
     }
     Ok(newest)
 }
 
 pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, ConsensusError> {
     let open = || {
-        let database = Builder::new().set_cache_size(cache_bytes).create(path)?;
+        let backend = shoal_files::Backend::create(path)?;
+        let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
         // So that a view of an empty state has its table.
         let transaction = database.begin_write()?;
         transaction.open_table(ROWS)?;

@@ -5,14 +5,14 @@
 //! included, at several times the throughput, and it pushes out nobody else's cached pages. The same holds for reading
 //! what is not cached: 0.1 CPU-s/GiB instead of 1. Where the file system refuses, the page cache serves.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
 
 use bytes::Bytes;
+use shoal_files::write_at;
 
 use super::buffers::Buffers;
-use super::system::write_at;
 
 /// What direct writes are aligned to: no disk has larger sectors.
 const ALIGNMENT_BYTES: usize = 4096;
@@ -21,9 +21,9 @@ const ALIGNMENT_BYTES: usize = 4096;
 pub(crate) fn write_file(buffers: &Buffers, path: &Path, head: &[u8], data: &[u8]) -> io::Result<()> {
     match write_directly(buffers, path, head, data) {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-            let file = File::create(path)?;
+            let file = shoal_files::create(path, OpenOptions::new().write(true).create(true).truncate(true))?;
             write_at(&file, 0, &mut [IoSlice::new(head), IoSlice::new(data)])?;
-            file.sync_data()
+            shoal_files::sync(&file)
         }
         written => written,
     }
@@ -34,7 +34,8 @@ fn write_directly(buffers: &Buffers, path: &Path, head: &[u8], data: &[u8]) -> i
     use std::os::unix::fs::OpenOptionsExt;
 
     let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-    let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(direct).open(path)?;
+    let mut options = OpenOptions::new();
+    let file = shoal_files::create(path, options.write(true).create(true).truncate(true).custom_flags(direct))?;
     let length = head.len() + data.len();
     let padded = length.next_multiple_of(ALIGNMENT_BYTES);
     let mut buffer = buffers.take(padded + ALIGNMENT_BYTES);
@@ -50,8 +51,8 @@ fn write_directly(buffers: &Buffers, path: &Path, head: &[u8], data: &[u8]) -> i
     let written = write_at(&file, 0, &mut [IoSlice::new(&buffer[start..])]);
     buffers.give_back(buffer);
     written?;
-    file.set_len(length as u64)?;
-    file.sync_data()
+    shoal_files::set_length(&file, length as u64)?;
+    shoal_files::sync(&file)
 }
 
 /// Reads a whole file of `length` bytes past the page cache; fewer only if it ends. `None`: it cannot be done here.

@@ -4,30 +4,34 @@ use std::io;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::system;
-
-#[derive(Default)]
 pub(crate) struct DirectorySync {
     state: Mutex<State>,
     finished: Condvar,
 }
 
-#[derive(Default)]
+impl Default for DirectorySync {
+    fn default() -> Self {
+        // Of what is found at the start, the process before may have died before it was synced.
+        let state = State { running: false, begun: 0, succeeded: 0, unsure: true };
+        Self { state: Mutex::new(state), finished: Condvar::new() }
+    }
+}
+
 struct State {
     running: bool,
     /// Syncs begun so far.
     begun: u64,
     /// The latest that succeeded.
     succeeded: u64,
-    /// The latest failed: what it should have made durable still waits.
-    failed: bool,
+    /// None has succeeded yet, or the latest failed: some names may not be durable.
+    unsure: bool,
 }
 
 impl DirectorySync {
-    /// Syncs only if the last sync failed: for who finds already done what was not answered as durable.
-    pub(crate) fn sync_if_failed(&self, directory: &Path) -> io::Result<()> {
-        let failed = self.state.lock().unwrap_or_else(PoisonError::into_inner).failed;
-        if failed { self.sync(directory) } else { Ok(()) }
+    /// Syncs only if names may not be durable: for who finds already done what was not answered as durable.
+    pub(crate) fn sync_if_unsure(&self, directory: &Path) -> io::Result<()> {
+        let unsure = self.state.lock().unwrap_or_else(PoisonError::into_inner).unsure;
+        if unsure { self.sync(directory) } else { Ok(()) }
     }
 
     /// Answers when a sync that began after this call has succeeded. Blocks.
@@ -46,10 +50,10 @@ impl DirectorySync {
             state.begun += 1;
             let own = state.begun;
             drop(state);
-            let result = system::sync_directory(directory);
+            let result = shoal_files::sync_directory(directory);
             state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.running = false;
-            state.failed = result.is_err();
+            state.unsure = result.is_err();
             if result.is_ok() {
                 state.succeeded = own;
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dci_proto::ShardKey;
+use shoal_files::sync_directory;
 
 use super::buffers::Buffers;
 use super::direct;
@@ -19,7 +20,7 @@ use super::read::Source;
 use super::recent::RecentReads;
 use super::record::{FILE_SALT, Header, record_bytes};
 use super::space::{Reservation, Space};
-use super::system::{disk_error, sync_directory};
+use super::system::disk_error;
 use crate::{SHARD_LIMIT_BYTES, ShardInfo, StoreError};
 
 const DIRECTORY: &str = "shards";
@@ -51,7 +52,7 @@ pub(crate) fn prepare(store: &Path) -> Result<(), StoreError> {
     let root = store.join(DIRECTORY);
     let make = || -> io::Result<()> {
         for first in 0..DIRECTORIES {
-            fs::create_dir_all(root.join(format!("{first:02x}")))?;
+            shoal_files::create_directories(&root.join(format!("{first:02x}")))?;
         }
         sync_directory(&root)
     };
@@ -73,19 +74,25 @@ impl ShardFiles {
 
     fn take_stock(&self, directory: &Path) -> io::Result<()> {
         let entries = match fs::read_dir(directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return fs::create_dir_all(directory),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.make_missing(directory),
             entries => entries?,
         };
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
             if name.to_string_lossy().ends_with(TEMPORARY_SUFFIX) {
-                fs::remove_file(entry.path())?;
+                shoal_files::remove(&entry.path())?;
             } else if key_of(&name.to_string_lossy()).is_some() {
                 self.space.add(rounded(entry.metadata()?.len()), 1);
             }
         }
         Ok(())
+    }
+
+    /// A directory that is not there, though every store has it: its name is made durable before shards go into it.
+    fn make_missing(&self, directory: &Path) -> io::Result<()> {
+        shoal_files::create_directories(directory)?;
+        sync_directory(&self.root)
     }
 
     fn directory(&self, first: u8) -> PathBuf {
@@ -102,6 +109,15 @@ impl ShardFiles {
         self.syncs[usize::from(first)].sync(&directory).map_err(|error| disk_error("sync", &directory, &error))
     }
 
+    /// Sees to it that what is found under the name of a shard, or that nothing is, will be found after a crash too:
+    /// whoever did it may have died before it was durable.
+    pub(crate) fn make_name_durable(&self, key: ShardKey) -> Result<(), StoreError> {
+        let first = key.stripe.0[0];
+        let directory = self.directory(first);
+        let synced = self.syncs[usize::from(first)].sync_if_unsure(&directory);
+        synced.map_err(|error| disk_error("sync", &directory, &error))
+    }
+
     /// Writes a shard under its name, whatever was there. The caller holds the key.
     pub(crate) fn write(&self, header: &Header, data: &Bytes, reservation: Reservation) -> Result<(), StoreError> {
         let path = self.path(header.key);
@@ -112,18 +128,18 @@ impl ShardFiles {
         let head = header.encode(&FILE_SALT);
         let write = || -> io::Result<()> {
             direct::write_file(&self.buffers, &temporary, &head, data)?;
-            fs::rename(&temporary, &path)
+            shoal_files::rename(&temporary, &path)
         };
         if let Err(error) = write() {
             // What cannot be removed now is removed at the next start.
-            let _ = fs::remove_file(&temporary);
+            let _ = shoal_files::remove(&temporary);
             return Err(disk_error("write", &path, &error));
         }
         if let Some(bytes) = replaced {
             self.space.remove(rounded(bytes), 1);
         }
         if let Err(error) = self.sync_name(header.key) {
-            if fs::remove_file(&path).is_err() {
+            if shoal_files::remove(&path).is_err() {
                 // It stays, unanswered but whole, and so it counts.
                 reservation.confirm(1);
             }
@@ -184,15 +200,11 @@ impl ShardFiles {
         let bytes = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let directory = self.directory(key.stripe.0[0]);
-                return self.syncs[usize::from(key.stripe.0[0])]
-                    .sync_if_failed(&directory)
-                    .map(|()| false)
-                    .map_err(|error| disk_error("sync", &directory, &error));
+                return self.make_name_durable(key).map(|()| false);
             }
             Err(error) => return Err(disk_error("look at", &path, &error)),
         };
-        fs::remove_file(&path).map_err(|error| disk_error("delete", &path, &error))?;
+        shoal_files::remove(&path).map_err(|error| disk_error("delete", &path, &error))?;
         self.space.remove(rounded(bytes), 1);
         self.sync_name(key).map(|()| true)
     }

@@ -4,14 +4,15 @@
 //! nor filled: only a first start that says so makes a new one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use shoal_files::sync_directory;
 use uuid::Uuid;
 
-use super::system::{disk_error, sync_directory};
+use super::system::disk_error;
 use crate::StoreError;
 
 /// The format of the directory; a newer one is refused.
@@ -58,6 +59,10 @@ impl Identity {
         }
         let content: IdFile = serde_json::from_slice(&text)
             .map_err(|error| StoreError::Invalid(format!("{} is not a store's id file: {error}", path.display())))?;
+        // Whoever made it may have died before its name was durable, or that of the directory.
+        sync_directory(directory)
+            .and_then(|()| directory.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory))
+            .map_err(|error| disk_error("sync", directory, &error))?;
         let id_file = device_and_inode(&path).map_err(|error| disk_error("look at", &path, &error))?;
         Ok(Self { directory: directory.to_owned(), id: content.id, id_file, _lock: lock })
     }
@@ -68,7 +73,7 @@ impl Identity {
         directory: &Path,
         prepare: impl FnOnce(&Path) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
-        fs::create_dir_all(directory).map_err(|error| disk_error("create", directory, &error))?;
+        shoal_files::create_directories(directory).map_err(|error| disk_error("create", directory, &error))?;
         let creating = lock(directory)?;
         refuse_foreign_content(directory)?;
         prepare(directory)?;
@@ -76,12 +81,11 @@ impl Identity {
         let write = || -> io::Result<()> {
             let content = serde_json::to_vec(&IdFile { version: FORMAT_VERSION, id: Uuid::new_v4() })?;
             let temporary = directory.join("store.json.tmp");
-            let mut file = File::create(&temporary)?;
-            file.write_all(&content)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            sync_directory(directory)?;
-            directory.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)
+            let mut options = OpenOptions::new();
+            let file = shoal_files::create(&temporary, options.write(true).create(true).truncate(true))?;
+            shoal_files::write_at(&file, 0, &mut [IoSlice::new(&content)])?;
+            shoal_files::sync(&file)?;
+            shoal_files::rename(&temporary, &path)
         };
         write().map_err(|error| disk_error("create", &path, &error))?;
         drop(creating);

@@ -60,7 +60,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         self.identity.require_plugged()?;
         match self.existing(header.key, header.hash())? {
-            Existing::Same => Ok(()),
+            Existing::Same => self.files.make_name_durable(header.key).map_err(|error| self.identity.explain(error)),
             Existing::Other => Err(StoreError::Conflict(header.key)),
             Existing::None | Existing::DamagedFile | Existing::DamagedRecord => {
                 self.files.write(header, data, reservation?).map_err(|error| self.identity.explain(error))

@@ -1,7 +1,9 @@
-//! What is asked of the system: exact reads and writes at an offset, free space, and its errors in our words.
+//! What is asked of the system: exact reads at an offset, free space, and its errors in our words.
+//!
+//! What changes the disk is asked of `shoal_files`, and only there.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
@@ -32,32 +34,6 @@ pub(crate) fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec
     // The allocation, and so the read, may have been larger than asked for.
     buffer.truncate(length);
     Ok(buffer)
-}
-
-/// Most slices the system takes in one write.
-const SLICES_PER_WRITE: usize = 1024;
-
-/// Writes all slices one after the other from `offset`.
-pub(crate) fn write_at(file: &File, mut offset: u64, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    while !slices.is_empty() {
-        let count = slices.len().min(SLICES_PER_WRITE);
-        match rustix::io::pwritev(file, &slices[..count], offset) {
-            Ok(0) if slices[..count].iter().all(|slice| slice.is_empty()) => slices = &mut slices[count..],
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                IoSlice::advance_slices(&mut slices, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// Bytes that the file system of `path` has free for us.

@@ -92,18 +92,22 @@ fn decode_key(bytes: &[u8; 17]) -> ShardKey {
 impl Index {
     /// Opens the index; one that is missing or cannot be read is begun anew, to be filled from the segments.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        match Self::try_open(path) {
+        // The database gives up with a panic on some damage; the index is no reason to.
+        let opened = std::panic::catch_unwind(|| Self::try_open(path));
+        let damaged = |_| Err(redb::Error::Corrupted("it makes the database panic".into()));
+        match opened.unwrap_or_else(damaged) {
             Ok(index) => Ok(index),
             Err(reason) => {
                 tracing::warn!(path = %path.display(), %reason, "the index of small shards is unusable; rebuilding it");
-                fs::remove_file(path).map_err(|error| super::super::system::disk_error("remove", path, &error))?;
+                shoal_files::remove(path).map_err(|error| super::super::system::disk_error("remove", path, &error))?;
                 Self::try_open(path).map_err(|error| failed(path, "create", &error))
             }
         }
     }
 
     fn try_open(path: &Path) -> Result<Self, redb::Error> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(shoal_files::Backend::create(path)?)?;
         let transaction = database.begin_write()?;
         transaction.open_table(SHARDS)?;
         transaction.open_table(LIVE_BYTES)?;

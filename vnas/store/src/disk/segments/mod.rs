@@ -23,10 +23,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dci_proto::ShardKey;
+use shoal_files::sync_directory;
 
 use super::read::Source;
 use super::record::Salt;
-use super::system::{disk_error, sync_directory};
+use super::system::disk_error;
 use crate::{ShardInfo, StoreError};
 use index::{Index, Location};
 pub(crate) use scan::recover;
@@ -43,7 +44,7 @@ const MOVED_RETRIES: usize = 4;
 /// Lays out the directory of a new store.
 pub(crate) fn prepare(store: &Path) -> Result<(), StoreError> {
     let directory = store.join(DIRECTORY);
-    fs::create_dir_all(&directory).map_err(|error| disk_error("create", &directory, &error))
+    shoal_files::create_directories(&directory).map_err(|error| disk_error("create", &directory, &error))
 }
 
 /// The segments and their index, for reading; only the writer changes them.
@@ -63,7 +64,7 @@ struct OpenFiles {
 impl Segments {
     pub(crate) fn open(store: &Path, salt: Salt) -> Result<Self, StoreError> {
         let directory = store.join(DIRECTORY);
-        fs::create_dir_all(&directory).map_err(|error| disk_error("create", &directory, &error))?;
+        shoal_files::create_directories(&directory).map_err(|error| disk_error("create", &directory, &error))?;
         let index = Index::open(&directory.join(INDEX_FILE))?;
         Ok(Self { directory, index, salt, open: Mutex::default() })
     }
@@ -74,6 +75,11 @@ impl Segments {
 
     fn error(&self, action: &str, segment: u32, error: &io::Error) -> StoreError {
         disk_error(action, &self.path(segment), error)
+    }
+
+    /// Makes the names of the segments durable.
+    fn sync_names(&self) -> Result<(), StoreError> {
+        sync_directory(&self.directory).map_err(|error| disk_error("sync", &self.directory, &error))
     }
 
     /// The segments there are, with their lengths.
@@ -125,7 +131,8 @@ impl Segments {
     /// Makes a new, empty segment, its name durable.
     fn create(&self, segment: u32) -> Result<Arc<File>, StoreError> {
         let create = || -> io::Result<File> {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(segment))?;
+            let mut options = OpenOptions::new();
+            let file = shoal_files::create(&self.path(segment), options.read(true).write(true).create_new(true))?;
             sync_directory(&self.directory)?;
             Ok(file)
         };
@@ -134,7 +141,7 @@ impl Segments {
 
     fn remove(&self, segment: u32) -> Result<(), StoreError> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(&segment);
-        fs::remove_file(self.path(segment))
+        shoal_files::remove(&self.path(segment))
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|error| self.error("remove", segment, &error))
     }

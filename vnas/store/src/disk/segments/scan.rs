@@ -65,6 +65,7 @@ impl Scanner<'_> {
 
 /// Brings the index up to the segments. Answers where the last segment ends, if there is any.
 pub(crate) fn recover(segments: &Segments) -> Result<Option<Position>, StoreError> {
+    segments.sync_names()?;
     let lengths = segments.lengths()?;
     let Some(last) = lengths.keys().next_back().copied() else { return Ok(None) };
     let known = segments.index.position()?;
@@ -74,6 +75,8 @@ pub(crate) fn recover(segments: &Segments) -> Result<Option<Position>, StoreErro
         let from = if segment == known.segment { u64::from(known.offset).min(length) } else { 0 };
         let failed = |error: io::Error| segments.error("read", segment, &error);
         let file = segments.append_file(segment)?;
+        // The process before may have died between a write and its sync: what is read now will count as durable.
+        shoal_files::sync(&file).map_err(failed)?;
         let durable_below = if segment == last {
             durable_below(&file, &segments.salt, from, length).map_err(failed)?
         } else {
@@ -83,7 +86,7 @@ pub(crate) fn recover(segments: &Segments) -> Result<Option<Position>, StoreErro
         let tail = recovery.segment(&file, segment, from, length, durable_below)?;
         if segment == last {
             if tail < length {
-                file.set_len(tail).and_then(|()| file.sync_all()).map_err(failed)?;
+                shoal_files::set_length(&file, tail).and_then(|()| shoal_files::sync(&file)).map_err(failed)?;
             }
             end.offset = u32::try_from(tail).unwrap_or(u32::MAX);
         }

@@ -239,8 +239,8 @@ impl Writer {
             slices.push(IoSlice::new(header));
             slices.push(IoSlice::new(&entry.data));
         }
-        if let Err(error) = super::super::system::write_at(&head.file, u64::from(start), &mut slices)
-            .and_then(|()| head.file.sync_data())
+        if let Err(error) = shoal_files::write_at(&head.file, u64::from(start), &mut slices)
+            .and_then(|()| shoal_files::sync(&head.file))
         {
             return Err(self.undo_append(start, &error));
         }
@@ -256,7 +256,7 @@ impl Writer {
         };
         // After a failed sync nobody knows what the disk has; the segment is left for good.
         head.sealed = true;
-        if let Err(truncating) = head.file.set_len(u64::from(start)) {
+        if let Err(truncating) = shoal_files::set_length(&head.file, u64::from(start)) {
             tracing::warn!(segment = head.segment, %truncating, "the tail of a failed write stays");
         }
         let error = self.shared.segments.error("append to", head.segment, error);
