@@ -39,10 +39,20 @@ pub(crate) struct Stripe {
 /// Plain bytes of a stripe. Should what comes not be what was written, once more with every shard checked against its
 /// hash, so that the false one is found and left out.
 pub(crate) async fn fetch(shared: &Shared, stripe: &Stripe, range: Range<u32>) -> Result<Bytes, DriveError> {
-    match Fetch::new(shared, stripe, range.clone(), false).run().await {
+    fetch_as(shared, stripe, range, Urgency::Foreground).await
+}
+
+/// As [`fetch`], for somebody who waits or for nobody.
+pub(crate) async fn fetch_as(
+    shared: &Shared,
+    stripe: &Stripe,
+    range: Range<u32>,
+    urgency: Urgency,
+) -> Result<Bytes, DriveError> {
+    match Fetch::new(shared, stripe, range.clone(), false, urgency).run().await {
         Err(DriveError::Damaged(reason)) => {
             tracing::warn!(stripe = %stripe.id, reason, "a stripe does not open; checking each of its shards");
-            let whole = Fetch::new(shared, stripe, 0..stripe.record.plain_bytes, true).run().await?;
+            let whole = Fetch::new(shared, stripe, 0..stripe.record.plain_bytes, true, urgency).run().await?;
             Ok(whole.slice(range.start as usize..range.end as usize))
         }
         result => result,
@@ -67,6 +77,7 @@ struct Fetch<'a> {
     shared: &'a Shared,
     stripe: &'a Stripe,
     plan: ReadPlan,
+    urgency: Urgency,
     /// Every shard is checked against its hash.
     checked: bool,
     /// Best first.
@@ -84,12 +95,13 @@ struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    fn new(shared: &'a Shared, stripe: &'a Stripe, range: Range<u32>, checked: bool) -> Self {
+    fn new(shared: &'a Shared, stripe: &'a Stripe, range: Range<u32>, checked: bool, urgency: Urgency) -> Self {
         let plan = plan_read(&stripe.record, range);
         Self {
             shared,
             stripe,
             plan,
+            urgency,
             checked,
             sources: sources(shared, &stripe.record),
             asked: Vec::new(),
@@ -167,7 +179,7 @@ impl<'a> Fetch<'a> {
         let key = ShardKey { stripe: self.stripe.id, index };
         let wanted = self.wanted(&range);
         let part = (wanted != (0..self.stripe.record.shard_bytes)).then_some(wanted);
-        let get = self.shared.peers.get(agent, key, part, Urgency::Foreground);
+        let get = self.shared.peers.get(agent, key, part, self.urgency);
         self.answers.push(Box::pin(async move { (id, get.await) }));
     }
 

@@ -9,6 +9,7 @@
 //!         ├─ writer ─ pipeline ─ upload ─ place                file → chunks → one chunk sealed → its shards placed
 //!         │            └ staging                               long files told to the ledger bit by bit
 //!         └─ reader ─ chunks, read_chunk ─ cache | fetch       file → which stripes → memory, or k of their shards
+//!  recut                                                       a stripe cut anew for the agents there are now
 //!  stripe, codec                                               chunk ⇄ shards: pure computing
 //!  rebuild                                                     a lost shard from the others of its stripe
 //! ```
@@ -33,6 +34,7 @@ mod ports;
 mod read_chunk;
 mod reader;
 mod rebuild;
+mod recut;
 mod sha1;
 mod shared;
 mod space;
@@ -49,5 +51,6 @@ pub use error::DriveError;
 pub use ports::{PeerError, ShardPeers, Urgency};
 pub use reader::FileReader;
 pub use rebuild::{LostShard, RebuildError, Rebuilt, STRIPE_LIMIT_BYTES, rebuild};
+pub use recut::Recut;
 pub use stats::{BadShard, DriveStats};
 pub use writer::FileWriter;

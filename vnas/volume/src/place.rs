@@ -64,6 +64,7 @@ pub(crate) struct Placing<'a> {
     pub(crate) sealed: &'a SealedStripe,
     pub(crate) candidates: &'a [Candidate],
     pub(crate) seed: u64,
+    pub(crate) urgency: Urgency,
 }
 
 impl Placing<'_> {
@@ -150,7 +151,7 @@ impl Placing<'_> {
         sending.push(Sending { index, agent, since: Instant::now(), suspect, abandoned: false });
         let (data, hash) = (self.sealed.shards[usize::from(index)].clone(), self.sealed.hashes[usize::from(index)]);
         let key = ShardKey { stripe: self.stripe, index };
-        async move { (index, agent, self.shared.peers.put(agent, key, hash, data, Urgency::Foreground).await) }
+        async move { (index, agent, self.shared.peers.put(agent, key, hash, data, self.urgency).await) }
     }
 
     /// Whether an agent has been waited for long enough: by how long the others took, how long it takes usually, and

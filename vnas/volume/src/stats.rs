@@ -28,6 +28,8 @@ pub struct DriveStats {
     pub degraded_reads: u64,
     /// Chunks written anew because the stripe the pool had for them was unfit.
     pub replaced_stripes: u64,
+    /// Stripes cut anew for the agents there are now.
+    pub recut_stripes: u64,
     /// Shards that went to another agent than the one first chosen.
     pub replaced_shards: u64,
     /// Chunks sealed again with fewer data shards, because an agent dropped out meanwhile.
@@ -58,6 +60,7 @@ pub(crate) struct Counters {
     pub(crate) hedges: AtomicU64,
     pub(crate) degraded_reads: AtomicU64,
     pub(crate) replaced_stripes: AtomicU64,
+    pub(crate) recut_stripes: AtomicU64,
     pub(crate) replaced_shards: AtomicU64,
     pub(crate) resealed_chunks: AtomicU64,
     pub(crate) degraded_writes: AtomicU64,
@@ -82,6 +85,7 @@ impl Counters {
             hedges: get(&self.hedges),
             degraded_reads: get(&self.degraded_reads),
             replaced_stripes: get(&self.replaced_stripes),
+            recut_stripes: get(&self.recut_stripes),
             replaced_shards: get(&self.replaced_shards),
             resealed_chunks: get(&self.resealed_chunks),
             degraded_writes: get(&self.degraded_writes),

@@ -8,13 +8,13 @@ use dci_proto::{AgentId, ContentId};
 use shoal_ledger::{ChunkRef, NewStripe, ShardPlace, StripeRecord};
 use shoal_placement::{Candidate, Geometry, choose, geometry, small_file_geometry};
 
-use crate::DriveError;
 use crate::fetch::{Stripe, fetch};
 use crate::litter::Litter;
 use crate::place::{Placed, Placing};
 use crate::shared::{KeepPolicy, Shared, new_stripe_id, work_on};
 use crate::stats::add;
 use crate::stripe::{SealOptions, SealedStripe, StripeError, seal};
+use crate::{DriveError, Urgency};
 
 /// Files and last chunks of at most so many bytes are kept as whole copies.
 pub(crate) const COPIES_LIMIT_BYTES: usize = 64 * 1024;
@@ -44,9 +44,11 @@ enum Sealed {
 }
 
 /// Where a stripe could go now.
-struct Targets {
-    geometry: Geometry,
+pub(crate) struct Targets {
+    pub(crate) geometry: Geometry,
     candidates: Vec<Candidate>,
+    /// Whether somebody waits for the stripe.
+    pub(crate) urgency: Urgency,
 }
 
 /// Gets a chunk durable. `anew`: even if the pool seems to have its content.
@@ -125,7 +127,7 @@ fn known_chunk(shared: &Arc<Shared>, content: ContentId, plain: Bytes) -> Stored
 
 /// The geometry for the agents that are up and have room for a shard of it. Suspects are left out, but where that would
 /// cost parity as many of them are tried as it takes to keep it.
-fn targets(
+pub(crate) fn targets(
     shared: &Shared,
     policy: KeepPolicy,
     plain_bytes: usize,
@@ -148,7 +150,11 @@ fn targets(
         }
         if candidates.len() == before {
             let enough = before >= least_places(shared, geometry.k);
-            return if enough { Ok(Targets { geometry, candidates }) } else { Err(DriveError::Full) };
+            return if enough {
+                Ok(Targets { geometry, candidates, urgency: Urgency::Foreground })
+            } else {
+                Err(DriveError::Full)
+            };
         }
     }
 }
@@ -182,7 +188,7 @@ async fn seal_unless_known(
     .await?
 }
 
-async fn reseal(
+pub(crate) async fn reseal(
     shared: &Arc<Shared>,
     policy: KeepPolicy,
     content: ContentId,
@@ -199,7 +205,7 @@ fn seal_failed(error: StripeError) -> DriveError {
 }
 
 /// Sends a sealed chunk out under a new stripe id.
-async fn send(
+pub(crate) async fn send(
     shared: &Arc<Shared>,
     content: ContentId,
     sealed: SealedStripe,
@@ -212,7 +218,8 @@ async fn send(
         return Err(DriveError::Full);
     }
     let mut litter = Litter::new(shared);
-    let placing = Placing { shared, stripe, sealed: &sealed, candidates: &targets.candidates, seed };
+    let (candidates, urgency) = (&targets.candidates[..], targets.urgency);
+    let placing = Placing { shared, stripe, sealed: &sealed, candidates, seed, urgency };
     let placed = placing.run(&chosen, excluded, &mut litter).await;
     let shards =
         placed.places.iter().zip(&sealed.hashes).map(|(agent, hash)| ShardPlace { agent: *agent, hash: *hash });

@@ -9,5 +9,6 @@ mod checks;
 mod failing_reads;
 mod failing_writes;
 mod reading;
+mod recut;
 mod versions;
 mod writing;
