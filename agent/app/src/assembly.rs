@@ -30,6 +30,7 @@ use crate::health::Health;
 use crate::janitor::Janitor;
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
+use crate::machine::{Background, Foreground, SystemLoad, Wake, WakeWatch};
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
 use crate::no_ledger::NoLedger;
@@ -74,6 +75,9 @@ struct Core {
     ledger: Arc<dyn LedgerClient>,
     pool_key: Option<Secret>,
     shelf: Option<Arc<CopyShelf>>,
+    foreground: Arc<Foreground>,
+    background: Arc<Background>,
+    wake: Wake,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
@@ -133,7 +137,24 @@ impl Assembly {
             self.config.timing.clone(),
         ));
         let (pool_key, tasks, shutdown) = (self.directory.pool_key()?, JoinSet::new(), CancellationToken::new());
-        Ok(Core { network, health, members, peers, consensus, ledger, pool_key, shelf, tasks, shutdown })
+        let foreground = Arc::new(Foreground::default());
+        let background = Background::new(SystemLoad::new(foreground.clone()));
+        let wake = Wake::default();
+        Ok(Core {
+            network,
+            health,
+            members,
+            peers,
+            consensus,
+            ledger,
+            pool_key,
+            shelf,
+            foreground,
+            background,
+            wake,
+            tasks,
+            shutdown,
+        })
     }
 
     async fn start_consensus(&self, network: Arc<dyn Network>, health: Arc<Health>) -> Result<Consensus, AgentError> {
@@ -164,7 +185,10 @@ impl Assembly {
             network: core.network.clone(),
             peers: core.peers.clone(),
             copies: core.shelf.clone(),
+            foreground: core.foreground.clone(),
         });
+        let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
+        core.tasks.spawn(watch.run(core.shutdown.clone()));
         core.tasks.spawn(core.health.clone().run(core.network.clone(), core.shutdown.clone()));
     }
 
@@ -262,6 +286,9 @@ impl Assembly {
             (Some(drive), Some(listener)) => Some(serve_drive(&mut core, drive, listener, &credentials, &tls)?),
             _ => None,
         };
+        if let Some(stats) = &dav_stats {
+            core.foreground.set_door(stats.clone());
+        }
         let discovery = Discovery::start(&self.config, &self.own, &self.membership, &mut core.tasks, &core.shutdown);
         let context = Arc::new(AgentContext {
             agent: self.agent,
@@ -277,6 +304,8 @@ impl Assembly {
             store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(0))),
             health: core.health,
             network: core.network,
+            background: core.background,
+            wake: core.wake,
             credentials,
             tls,
             status: StatusBoard::default(),

@@ -21,6 +21,7 @@ use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
 use crate::health::Health;
+use crate::machine::{Background, Wake};
 use crate::status::{QuorumView, StatusReport};
 use crate::status_board::StatusBoard;
 use crate::ticket::Ticket;
@@ -59,6 +60,10 @@ pub struct AgentContext {
     pub health: Arc<Health>,
     /// The way to other agents.
     pub network: Arc<dyn Network>,
+    /// Gives turns for background work.
+    pub background: Arc<Background>,
+    /// Tells when this machine slept or hung.
+    pub wake: Wake,
     /// Who may sign in; shared by the doors so that a password is hashed once.
     pub credentials: Arc<Credentials>,
     /// Certificate and key for doors that listen beyond loopback.

@@ -15,6 +15,7 @@ use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
 use crate::copies::CopyShelf;
 use crate::health::{Health, SelfReport};
+use crate::machine::Foreground;
 use crate::members::MemberBook;
 use crate::peers::Peers;
 use crate::proof;
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) copies: Option<Arc<CopyShelf>>,
+    pub(crate) foreground: Arc<Foreground>,
 }
 
 /// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
@@ -67,6 +69,9 @@ impl Handler for AgentHandler {
         let Some(method) = Method::of(request.method) else {
             return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
         };
+        if lane == Lane::Foreground {
+            parts.foreground.count_shard();
+        }
         match (method, lane) {
             (Method::Consensus, Lane::Control) => parts.consensus(from, request.body).await,
             (Method::Ping, Lane::Control) => parts.ping(from, &request),

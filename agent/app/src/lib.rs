@@ -10,7 +10,7 @@
 //!                                    ├─ shoal-store    stores
 //!                                    ├─ shoal-volume   peers (shards to and from members)
 //!                                    ├─ shoal-dav      door · auth · tls
-//!                                    └─ upkeep         health · members · renew · janitor · copies
+//!                                    └─ upkeep         health · machine · members · renew · janitor · copies
 //! context: what API, CLI, page and metrics see of all that
 //! ```
 //!
@@ -39,6 +39,7 @@ mod janitor;
 mod join;
 mod ledger_mark;
 mod listeners;
+pub mod machine;
 mod members;
 mod membership;
 mod no_ledger;

@@ -78,6 +78,7 @@ impl Pair {
                 network,
                 peers: Arc::new(own_peers),
                 copies: None,
+                foreground: Arc::default(),
             });
         }
         Self { hub, ledger, agents, stores, networks, healths, _folders: folders }

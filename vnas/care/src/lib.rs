@@ -8,6 +8,7 @@
 //! facts ─ situation ─ need      what one stripe needs, as its holders are
 //!           └ balance, sweep    which of all stripes need something, the most pressing first
 //!               └ keeper        has it done: announce, copy, finish; or cut anew
+//! pace, sleep                   how fast all that may go on; whether this machine was away
 //! cleaning                      has what nobody counts on dropped, on proof
 //! plan                          what the keeper would do, without doing it
 //! ```
@@ -17,9 +18,11 @@ mod cleaning;
 mod facts;
 mod keeper;
 mod need;
+pub mod pace;
 mod plan;
 pub mod presence;
 mod situation;
+pub mod sleep;
 pub mod standing;
 mod sweep;
 

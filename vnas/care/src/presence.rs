@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use dci_proto::AgentId;
 
+use crate::sleep::AWAY_FROM;
+
 pub use health::{AgentHealth, HealthView, Presence, Room, SelfReport};
 
 /// Missed pings in a row that make a suspect. A single one may be a hiccup of either end.
@@ -85,13 +87,15 @@ pub struct PresenceCore {
     patience: Patience,
     members: BTreeMap<AgentId, Member>,
     suspicions: Suspicions,
+    /// When this agent last said that it is awake; `None` if it never does.
+    awake_at: Option<Duration>,
 }
 
 impl PresenceCore {
     /// Watches nobody yet.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, members: BTreeMap::new(), suspicions: Suspicions::default() }
+        Self { patience, members: BTreeMap::new(), suspicions: Suspicions::default(), awake_at: None }
     }
 
     /// Sets who is watched. Newcomers are pinged at once.
@@ -110,6 +114,7 @@ impl PresenceCore {
             return false;
         }
         self.patience.absent_after = absent_after;
+        self.begin_anew_if_hung(now);
         let mut changed = false;
         for member in self.members.values_mut() {
             if matches!(member.health.presence, Presence::Suspect | Presence::Absent) {
@@ -129,8 +134,23 @@ impl PresenceCore {
         }
     }
 
+    /// This agent is awake. From the first time on it must say so every few seconds: where it did not, it hung itself, and
+    /// what it missed meanwhile says nothing about anybody else.
+    pub fn still_awake(&mut self, now: Duration) {
+        self.begin_anew_if_hung(now);
+        self.awake_at = Some(now);
+    }
+
+    fn begin_anew_if_hung(&mut self, now: Duration) {
+        if self.awake_at.is_some_and(|at| now.saturating_sub(at) > AWAY_FROM) {
+            self.awake_at = Some(now);
+            self.begin_anew(now);
+        }
+    }
+
     /// Takes in what happened; true if an agent's presence changed.
     pub fn apply(&mut self, now: Duration, event: PresenceEvent) -> bool {
+        self.begin_anew_if_hung(now);
         let interval = self.ping_interval();
         let absent_after = self.patience.absent_after;
         let Some(member) = self.members.get_mut(&event.agent()) else { return false };

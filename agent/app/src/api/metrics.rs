@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use shoal_care::pace::ClassStats;
 use shoal_dav::{DoorStats, LATENCY_BUCKETS_MS};
 
 use super::Api;
@@ -90,6 +91,7 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
         "Suspicions that cleared within 10 s: the agent or the network was only busy.",
         suspicions.likely_false,
     );
+    machine_metrics(&mut page, agent);
     let space = agent.store.space();
     page.gauge("store_shards", "Shards this agent holds.", space.shards as f64);
     page.gauge("store_free_bytes", "Bytes this agent still takes.", space.free_bytes as f64);
@@ -100,6 +102,20 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
         door_metrics(&mut page, stats);
     }
     Ok(page.0)
+}
+
+fn machine_metrics(page: &mut Page, agent: &AgentContext) {
+    page.counter("sleeps_total", "Times this machine slept or hung while the agent ran.", agent.wake.now().times);
+    let stats = agent.background.stats();
+    let each = |value: fn(&ClassStats) -> f64| {
+        stats.iter().map(|(class, stats)| (label("class", class.as_str()), value(stats))).collect::<Vec<_>>()
+    };
+    let turns = each(|stats| stats.turns as f64);
+    page.metric("background_turns_total", "counter", "Steps of background work begun.", &turns);
+    let worked = each(|stats| stats.worked.as_secs_f64());
+    page.metric("background_worked_seconds_total", "counter", "Time in steps of background work.", &worked);
+    let waited = each(|stats| stats.waited.as_secs_f64());
+    page.metric("background_waited_seconds_total", "counter", "Time such steps waited for their turn.", &waited);
 }
 
 fn drive_metrics(page: &mut Page, drive: &shoal_volume::Drive) {

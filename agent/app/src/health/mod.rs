@@ -115,6 +115,12 @@ impl Health {
         self.work.notify_one();
     }
 
+    /// This agent does not hang. From the first time on it must be said every few seconds.
+    pub fn still_awake(&self) {
+        let now = self.now();
+        self.state().core.still_awake(now);
+    }
+
     /// How often agents were suspected since this one started.
     #[must_use]
     pub fn suspicions(&self) -> Suspicions {

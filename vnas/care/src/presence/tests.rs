@@ -89,6 +89,24 @@ fn nobody_is_declared_absent_because_this_agent_slept() {
 }
 
 #[test]
+fn who_was_missed_while_this_agent_hung_is_not_blamed_even_before_the_next_look_at_the_clocks() {
+    let mut core = core();
+    core.still_awake(at(0));
+    heard(&mut core, 0);
+    core.apply(at(5), PresenceEvent::ProbeFailed(AGENT));
+    core.still_awake(at(9));
+    missed(&mut core, 5000);
+    assert_eq!(presence(&core), Presence::Suspect);
+    for seconds in (5000..=6800).step_by(10) {
+        core.still_awake(at(seconds));
+    }
+    missed(&mut core, 6799);
+    assert_eq!(presence(&core), Presence::Suspect);
+    missed(&mut core, 6800);
+    assert_eq!(presence(&core), Presence::Absent, "silent for the whole patience, and watched all the time");
+}
+
+#[test]
 fn a_new_patience_judges_those_who_are_away_at_once() {
     let mut core = core();
     heard(&mut core, 0);
