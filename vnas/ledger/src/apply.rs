@@ -12,8 +12,10 @@ mod moves;
 mod namespace;
 mod outcomes;
 mod properties;
+mod restore;
 mod state;
 mod transfer;
+mod trash;
 mod tree;
 mod uploads;
 mod users;
@@ -26,6 +28,7 @@ pub use moves::{MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT};
 pub use outcomes::OUTCOMES_KEPT;
 pub use properties::{PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES};
 pub use transfer::COPY_LIMIT_NODES;
+pub use trash::{TRASH_PURGE_LIMIT, TRASH_ROWS_LIMIT, TRASH_VERSIONS_LIMIT};
 pub use uploads::UPLOADS_LIMIT;
 pub use users::USERS_LIMIT;
 pub use volumes::{SURVIVE_LIMIT, VOLUMES_LIMIT};
@@ -152,6 +155,14 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
         Command::ForgetSurplus { shards } => moves::forget_surplus(state, shards),
         Command::ReplaceStripes { stripes } => content::replace(state, stripes),
         Command::PutCertificate { certificate } => care::put_certificate(state, certificate),
+
+        Command::RestoreTrash { volume, id, to, overwrite, guard } => {
+            restore::restore(state, *volume, *id, to.as_ref(), *overwrite, guard)
+        }
+        Command::CopyTrash { volume, id, to, overwrite, guard } => {
+            restore::copy(state, *volume, *id, to, *overwrite, guard)
+        }
+        Command::PurgeTrash { volume, ids } => trash::purge(state, *volume, ids),
     }
 }
 

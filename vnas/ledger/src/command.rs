@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Accepted, AgentRecord, AgentState, CarePolicy, DrainCertificate, Lock, LockScope, Node, NodePath, NodePathError,
-    PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, UserRecord, VolumePolicy, VolumeRecord,
+    PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, TrashTotals, UserRecord, VolumePolicy,
+    VolumeRecord,
 };
 
 /// One entry of the replicated log: commands of many callers, made durable together.
@@ -229,6 +230,14 @@ pub enum Command {
     ReplaceStripes { stripes: Vec<NewStripe> },
     /// Keeps the proof that an agent was emptied. Refused while anything counts on it.
     PutCertificate { certificate: DrainCertificate },
+
+    /// Puts a version from the trash back where it was, or to another path; folders that are missing are made. Refused
+    /// where something stands, unless `overwrite`: then a file there goes to the trash in turn. Folders stay.
+    RestoreTrash { volume: VolumeId, id: u64, to: Option<NodePath>, overwrite: bool, guard: Guard },
+    /// Makes a file of a version in the trash, which stays there. As [`Command::Copy`]; content is shared, not copied.
+    CopyTrash { volume: VolumeId, id: u64, to: NodePath, overwrite: bool, guard: Guard },
+    /// Lets go for good of versions in a volume's trash; numbers that are not there are no error.
+    PurgeTrash { volume: VolumeId, ids: Vec<u64> },
 }
 
 /// What came of a command that was carried out.
@@ -249,6 +258,10 @@ pub enum Outcome {
     Agent(AgentRecord),
     /// What became of each part of the command.
     Accepted(Accepted),
+    /// A version from the trash stands at this path now; `created` unless it replaced a file.
+    Restored { path: NodePath, created: bool },
+    /// What went from the trash for good.
+    Purged(TrashTotals),
 }
 
 /// Why a command was refused. Nothing changed.

@@ -14,6 +14,7 @@ mod local;
 mod model;
 pub mod query;
 mod tables;
+mod trash;
 mod validate;
 
 pub use apply::apply;
@@ -23,8 +24,8 @@ pub mod limits {
     pub use crate::apply::{
         CHUNKS_PER_COMMAND_LIMIT, COPY_LIMIT_NODES, JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, LOCK_TIMEOUT_LIMIT_S,
         LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT, MEMBERS_LIMIT, MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT, OUTCOMES_KEPT,
-        PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT, TICKETS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT,
-        VOLUMES_LIMIT,
+        PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT, TICKETS_LIMIT, TRASH_PURGE_LIMIT,
+        TRASH_ROWS_LIMIT, TRASH_VERSIONS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT, VOLUMES_LIMIT,
     };
 }
 
@@ -40,6 +41,7 @@ pub use model::{
     NodePath, NodePathError, PoolRecord, Property, PropertyName, ShardPlace, StripeRecord, TicketRecord, UserRecord,
     UserRole, VolumePolicy, VolumeRecord,
 };
+pub use trash::{TrashChild, TrashEntry, TrashReason, TrashTotals};
 pub use validate::validate;
 
 /// Bytes of a file kept in the ledger itself instead of in shards, at most.

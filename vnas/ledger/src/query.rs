@@ -4,6 +4,7 @@ mod care;
 mod contents;
 mod locks;
 mod namespace;
+mod trash;
 
 use dci_proto::{AgentId, VolumeId};
 
@@ -13,6 +14,9 @@ pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
 pub use locks::{locks_below, locks_covering};
 pub use namespace::{children, node, properties};
 pub(crate) use namespace::{entry, walk};
+pub use trash::{
+    trash_below, trash_children, trash_entry, trash_folder, trash_oldest, trash_totals, trash_totals_of, trash_versions,
+};
 
 use crate::tables::{self, MetaRow};
 use crate::{

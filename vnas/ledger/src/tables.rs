@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use crate::{KvError, KvRead, NodePath, Outcome, Rejection, StripeRecord, SurplusShard};
+use crate::{
+    KvError, KvRead, Node, NodePath, Outcome, Rejection, StripeRecord, SurplusShard, TrashReason, TrashTotals,
+};
 
 /// Version of the form of rows written now, the first byte of each.
 const ROW_VERSION: u8 = 1;
@@ -48,6 +50,10 @@ pub(crate) const SURPLUS: Table = Table(0x35, "surplus shards");
 pub(crate) const SURPLUS_PLACES: Table = Table(0x36, "places of surplus shards");
 pub(crate) const OUTCOMES: Table = Table(0x40, "outcomes");
 pub(crate) const OUTCOME_RING: Table = Table(0x41, "order of outcomes");
+pub(crate) const TRASH: Table = Table(0x50, "trash");
+pub(crate) const TRASH_PATHS: Table = Table(0x51, "paths of trash");
+pub(crate) const TRASH_TOTALS: Table = Table(0x52, "totals of trash");
+pub(crate) const TRASH_BOOKS: Table = Table(0x53, "counters of trash");
 
 impl Table {
     /// A key of this table.
@@ -123,6 +129,31 @@ pub(crate) struct UploadRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GarbageRow {
     pub(crate) record: StripeRecord,
+}
+
+/// A version of a file in the trash, under its number: numbers and times grow together, so the oldest comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TrashRow {
+    pub(crate) volume: VolumeId,
+    /// Where it was, from the volume's root down.
+    pub(crate) names: Vec<String>,
+    pub(crate) node: Node,
+    pub(crate) since_ms: u64,
+    pub(crate) user: String,
+    pub(crate) reason: TrashReason,
+}
+
+/// The pool-wide counters of the trash, one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TrashBooks {
+    pub(crate) next_id: u64,
+    pub(crate) totals: TrashTotals,
+}
+
+impl Default for TrashBooks {
+    fn default() -> Self {
+        Self { next_id: 1, totals: TrashTotals::default() }
+    }
 }
 
 /// What a command was answered. The bytes of an inline file are left out: a replay finds them in the file, if it is
@@ -282,15 +313,20 @@ pub(crate) fn surplus_of_key(key: &[u8]) -> Option<SurplusShard> {
     Some(SurplusShard { key, agent: AgentId(agent.try_into().ok()?), since_ms: u64::from_be_bytes(*since) })
 }
 
-/// What the keys of all locks on a path and below it start with. Each name is ended by a NUL, which no name holds, so
-/// `a` is no prefix of `ab`.
-pub(crate) fn locks_below_key(path: &NodePath) -> Vec<u8> {
-    let mut key = volume_key(LOCKS, path.volume);
-    for name in &path.names {
+/// What the keys of all rows by path on a path and below it start with. Each name is ended by a NUL, which no name
+/// holds, so `a` is no prefix of `ab`.
+fn below_key(table: Table, volume: VolumeId, names: &[String]) -> Vec<u8> {
+    let mut key = volume_key(table, volume);
+    for name in names {
         key.extend_from_slice(normalized(name).as_bytes());
         key.push(0);
     }
     key
+}
+
+/// What the keys of all locks on a path and below it start with.
+pub(crate) fn locks_below_key(path: &NodePath) -> Vec<u8> {
+    below_key(LOCKS, path.volume, &path.names)
 }
 
 /// What the keys of the locks on a path itself start with: an empty name, which no node has, sets them apart.
@@ -304,4 +340,31 @@ pub(crate) fn lock_key(path: &NodePath, token: &str) -> Vec<u8> {
     let mut key = locks_on_key(path);
     key.extend_from_slice(token.as_bytes());
     key
+}
+
+pub(crate) fn trash_key(id: u64) -> Vec<u8> {
+    TRASH.key(&[&id.to_be_bytes()])
+}
+
+/// What the keys of all trash on a path and below it start with.
+pub(crate) fn trash_below_key(volume: VolumeId, names: &[String]) -> Vec<u8> {
+    below_key(TRASH_PATHS, volume, names)
+}
+
+/// What the keys of the versions of one path start with: an empty name, as with locks.
+pub(crate) fn trash_on_key(volume: VolumeId, names: &[String]) -> Vec<u8> {
+    let mut key = trash_below_key(volume, names);
+    key.push(0);
+    key
+}
+
+pub(crate) fn trash_path_key(volume: VolumeId, names: &[String], id: u64) -> Vec<u8> {
+    let mut key = trash_on_key(volume, names);
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// The number at the end of a key that [`trash_path_key`] made.
+pub(crate) fn trash_id(key: &[u8]) -> u64 {
+    key.last_chunk().map_or(0, |id| u64::from_be_bytes(*id))
 }

@@ -4,19 +4,21 @@
 mod care;
 mod contents;
 mod namespace;
+mod trash;
 
 use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
 use crate::tables::{self, Table};
-use crate::{AgentRecord, KvError, KvRead, Lock, LockScope, query};
+use crate::{AgentRecord, KvError, KvRead, Lock, LockScope, Node, query};
 
 /// Whether all invariants hold; if not, a sentence on the first that does not.
 ///
 /// Checked are: that the namespace is a forest whose roots are the volumes; names, keys and counters of volumes;
 /// references to contents and stripes against what refers to them; that no stripe has one agent twice; what members
-/// hold; properties, uploads and locks against the nodes they belong to; the pool-wide counters.
+/// hold; properties, uploads and locks against the nodes they belong to; the trash, its paths and totals; the pool-wide
+/// counters.
 ///
 /// # Errors
 /// The first invariant that does not hold, or that a row cannot be read.
@@ -54,13 +56,14 @@ impl Validator<'_> {
         let nodes = self.nodes()?;
         self.volumes(&nodes)?;
         self.properties(&nodes)?;
-        let highest_list = self.chunk_lists(&nodes)?;
+        let trash = self.trash()?;
+        let highest_list = self.chunk_lists(&nodes, &trash)?;
         self.contents()?;
         self.garbage()?;
         self.care()?;
         self.locks()?;
         self.members()?;
-        self.meta(&nodes, highest_list)
+        self.meta(&nodes, &trash, highest_list)
     }
 
     /// All rows of a table: what follows the table's number in the key, and the value.
@@ -109,7 +112,7 @@ impl Validator<'_> {
         Ok(())
     }
 
-    fn meta(&self, nodes: &namespace::Nodes, highest_list: u64) -> Check {
+    fn meta(&self, nodes: &namespace::Nodes, trash: &[Node], highest_list: u64) -> Check {
         let meta = query::meta(self.kv)?;
         for (what, counted, rows) in [
             ("locks", meta.locks, self.count(tables::LOCKS)?),
@@ -118,9 +121,10 @@ impl Validator<'_> {
         ] {
             ensure(counted == rows, || format!("{rows} {what} are counted as {counted}"))?;
         }
-        let inode = nodes.all.values().map(|node| node.inode.0).max().unwrap_or(0).max(highest_list);
+        let all = || nodes.all.values().chain(trash);
+        let inode = all().map(|node| node.inode.0).max().unwrap_or(0).max(highest_list);
         ensure(inode < meta.next_inode, || format!("inode {inode} is yet to be given"))?;
-        let version = nodes.all.values().map(|node| node.version).max().unwrap_or(0);
+        let version = all().map(|node| node.version).max().unwrap_or(0);
         ensure(version < meta.next_version, || format!("version {version} is yet to be given"))
     }
 }

@@ -5,11 +5,12 @@ use dci_proto::InodeId;
 
 use super::content::{self, inconsistent};
 use super::state::State;
+use super::trash::{self, Departure};
 use super::{Step, locks, tree, uploads};
 use crate::tables;
 use crate::{
     Expect, FileContent, Guard, INLINE_LIMIT_BYTES, KvError, Node, NodeContent, NodeKind, NodePath, Outcome, Rejection,
-    query,
+    TrashReason, query,
 };
 
 /// Bytes of a media type, at most.
@@ -90,7 +91,8 @@ pub(super) fn commit_file(state: &mut State, path: &NodePath, guard: &Guard, fil
     let created = place.node.is_none();
     let mut node = match place.node {
         Some(before) => {
-            drop_content(state, path, &before)?;
+            let departure = Departure { user: &guard.user, reason: TrashReason::Overwritten };
+            drop_content(state, path, &before, departure)?;
             Node { modified_ms: state.now_signed_ms(), version: state.new_version(), ..before }
         }
         None => new_node(state, path.name().unwrap_or_default(), NodeKind::File, None),
@@ -112,7 +114,8 @@ pub(super) fn remove(state: &mut State, path: &NodePath, guard: &Guard) -> Step<
     }
     locks::check_member(state, path, guard)?;
     locks::check_tree(state, path, guard)?;
-    tree::remove(state, path.volume, &key, &node)?;
+    let departure = Departure { user: &guard.user, reason: TrashReason::Deleted };
+    tree::remove(state, path, &key, &node, Some(departure))?;
     locks::drop_below(state, path, false)?;
     Ok(Outcome::Done)
 }
@@ -205,10 +208,8 @@ fn take_content(state: &mut State, content: &FileContent) -> Step<NodeContent> {
 }
 
 /// Lets go of the content that is replaced.
-fn drop_content(state: &mut State, path: &NodePath, before: &Node) -> Step<()> {
-    if let Some(NodeContent::Chunks(list)) = &before.content {
-        content::unlink(state, *list)?;
-    }
+pub(super) fn drop_content(state: &mut State, path: &NodePath, before: &Node, departure: Departure<'_>) -> Step<()> {
+    trash::take(state, path.volume, &path.names, before, Some(departure))?;
     state.count_files(path.volume, 0, -signed(before.size_bytes))
 }
 

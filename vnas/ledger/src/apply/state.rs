@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Step;
-use crate::tables::{self, MetaRow, Table, UsageRow};
-use crate::{KvError, KvWrite, Rejection, StripeRecord, VolumeRecord, query};
+use crate::tables::{self, MetaRow, Table, TrashBooks, UsageRow};
+use crate::{KvError, KvWrite, Rejection, StripeRecord, TrashTotals, VolumeRecord, query};
 
 /// Rows read at a time where a walk changes what it walks over.
 pub(super) const PAGE_ROWS: usize = 512;
@@ -20,6 +20,8 @@ pub(super) struct State<'a> {
     /// Volumes read in this batch; `true`: changed.
     volumes: BTreeMap<VolumeId, (VolumeRecord, bool)>,
     usage: BTreeMap<AgentId, UsageRow>,
+    trash: Option<TrashBooks>,
+    trash_totals: BTreeMap<VolumeId, TrashTotals>,
     pool_seen: bool,
 }
 
@@ -27,8 +29,8 @@ impl<'a> State<'a> {
     pub(super) fn load(kv: &'a mut dyn KvWrite) -> Result<Self, KvError> {
         query::check_format(&*kv)?;
         let meta = query::meta(&*kv)?;
-        let (volumes, usage) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { meta_before: meta.clone(), meta, volumes, usage, pool_seen: false, kv })
+        let (volumes, usage, trash_totals) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { meta_before: meta.clone(), meta, volumes, usage, trash: None, trash_totals, pool_seen: false, kv })
     }
 
     /// Writes what was held back.
@@ -41,6 +43,17 @@ impl<'a> State<'a> {
             if changed {
                 self.put(tables::VOLUMES, &tables::volume_key(tables::VOLUMES, id), &record)?;
             }
+        }
+        for (id, totals) in std::mem::take(&mut self.trash_totals) {
+            let key = tables::volume_key(tables::TRASH_TOTALS, id);
+            if totals == TrashTotals::default() {
+                self.kv.delete(&key)?;
+            } else {
+                self.put(tables::TRASH_TOTALS, &key, &totals)?;
+            }
+        }
+        if let Some(books) = self.trash.take() {
+            self.put(tables::TRASH_BOOKS, &tables::TRASH_BOOKS.key(&[]), &books)?;
         }
         if self.meta != self.meta_before {
             let meta = self.meta.clone();
@@ -179,6 +192,27 @@ impl<'a> State<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The counters of the trash, to be changed.
+    pub(super) fn trash_mut(&mut self) -> Result<&mut TrashBooks, KvError> {
+        let books = match self.trash {
+            Some(books) => books,
+            None => tables::read(&*self.kv, tables::TRASH_BOOKS, &tables::TRASH_BOOKS.key(&[]))?.unwrap_or_default(),
+        };
+        Ok(self.trash.insert(books))
+    }
+
+    /// What a volume's trash counts, to be changed.
+    pub(super) fn trash_totals_mut(&mut self, volume: VolumeId) -> Result<&mut TrashTotals, KvError> {
+        use std::collections::btree_map::Entry;
+        match self.trash_totals.entry(volume) {
+            Entry::Occupied(held) => Ok(held.into_mut()),
+            Entry::Vacant(free) => {
+                let key = tables::volume_key(tables::TRASH_TOTALS, volume);
+                Ok(free.insert(tables::read(&*self.kv, tables::TRASH_TOTALS, &key)?.unwrap_or_default()))
+            }
+        }
     }
 
     pub(super) fn usage_mut(&mut self, agent: AgentId) -> Result<&mut UsageRow, KvError> {

@@ -2,9 +2,10 @@
 
 use super::namespace::{Place, shown};
 use super::state::State;
+use super::trash::Departure;
 use super::{Step, locks, tree};
 use crate::tables::{self, normalized};
-use crate::{Guard, Node, NodeKind, NodePath, NodePathError, Outcome, Rejection};
+use crate::{Guard, Node, NodeKind, NodePath, NodePathError, Outcome, Rejection, TrashReason};
 
 /// Files and folders one command copies, at most: the ledger stands still meanwhile.
 pub const COPY_LIMIT_NODES: usize = 100_000;
@@ -53,7 +54,7 @@ pub(super) fn rename(
     locks::check_member(state, from, guard)?;
     locks::check_tree(state, from, guard)?;
     check_destination_locks(state, to, &place, guard)?;
-    let created = clear(state, to, &place)?;
+    let created = clear(state, to, &place, guard)?;
     if from.volume != to.volume {
         let extent = tree::measure(state, &node, usize::MAX)?;
         state.count_files(from.volume, -extent.files, -extent.bytes)?;
@@ -100,7 +101,7 @@ pub(super) fn copy(
             return Err(Rejection::from(NodePathError::TooDeep).into());
         }
     }
-    let created = clear(state, to, &place)?;
+    let created = clear(state, to, &place, guard)?;
     let node = tree::copy(state, to.volume, &source, &place.key, name, deep)?;
     Ok(Outcome::Node { node, created })
 }
@@ -128,15 +129,16 @@ fn destination(
     Ok(place)
 }
 
-fn check_destination_locks(state: &State, to: &NodePath, place: &Place, guard: &Guard) -> Step<()> {
+pub(super) fn check_destination_locks(state: &State, to: &NodePath, place: &Place, guard: &Guard) -> Step<()> {
     locks::check_member(state, to, guard)?;
     if place.node.is_some() { locks::check_tree(state, to, guard) } else { Ok(()) }
 }
 
 /// Removes what stands at the destination; locks on that very path stay (RFC 4918 §7.6). True: nothing stood there.
-fn clear(state: &mut State, to: &NodePath, place: &Place) -> Step<bool> {
+pub(super) fn clear(state: &mut State, to: &NodePath, place: &Place, guard: &Guard) -> Step<bool> {
     let Some(node) = &place.node else { return Ok(true) };
-    tree::remove(state, to.volume, &place.key, node)?;
+    let departure = Departure { user: &guard.user, reason: TrashReason::Overwritten };
+    tree::remove(state, to, &place.key, node, Some(departure))?;
     locks::drop_below(state, to, true)?;
     Ok(false)
 }

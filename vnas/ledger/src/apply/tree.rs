@@ -5,9 +5,10 @@ use dci_proto::{InodeId, VolumeId};
 
 use super::namespace::{chunk_list, drop_properties, new_node, signed};
 use super::state::{PAGE_ROWS, State};
-use super::{Step, content};
+use super::trash::Departure;
+use super::{Step, content, trash};
 use crate::tables;
-use crate::{KvError, Node, NodeKind, query};
+use crate::{KvError, Node, NodeKind, NodePath, query};
 
 /// What lies in a tree, its top included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,45 +20,72 @@ pub(super) struct Extent {
     pub(super) depth: usize,
 }
 
-/// Removes a node and all below it, with properties and content. Locks are the caller's.
-pub(super) fn remove(state: &mut State, volume: VolumeId, key: &[u8], node: &Node) -> Step<()> {
-    let mut gone = Extent::default();
-    let mut folders = Vec::new();
-    remove_one(state, key, node, &mut folders, &mut gone)?;
-    while let Some(folder) = folders.pop() {
-        let prefix = tables::inode_key(tables::NODES, folder);
+/// Removes what stands at a path and all below it, with properties. Content goes to the trash, or for good without a
+/// departure. Locks are the caller's.
+pub(super) fn remove(
+    state: &mut State,
+    path: &NodePath,
+    key: &[u8],
+    node: &Node,
+    departure: Option<Departure<'_>>,
+) -> Step<()> {
+    let mut removal = Removal { departure, volume: path.volume, gone: Extent::default(), folders: Vec::new() };
+    let mut names = path.names.clone();
+    removal.remove_one(state, key, node, &names)?;
+    while let Some(folder) = removal.folders.pop() {
+        // Folders come in the order of a walk down: those above this one are the ones walked last.
+        names.truncate(folder.depth.saturating_sub(1).max(path.names.len()));
+        if folder.depth > path.names.len() {
+            names.push(folder.name);
+        }
+        let prefix = tables::inode_key(tables::NODES, folder.inode);
         loop {
             let page = state.page::<Node>(tables::NODES, &prefix, &prefix)?;
             for (key, node) in &page {
-                remove_one(state, key, node, &mut folders, &mut gone)?;
+                names.push(node.name.clone());
+                removal.remove_one(state, key, node, &names)?;
+                names.pop();
             }
             if page.len() < PAGE_ROWS {
                 break;
             }
         }
     }
-    state.count_files(volume, -gone.files, -gone.bytes)
+    let gone = removal.gone;
+    state.count_files(path.volume, -gone.files, -gone.bytes)
 }
 
-fn remove_one(
-    state: &mut State,
-    key: &[u8],
-    node: &Node,
-    folders: &mut Vec<InodeId>,
-    gone: &mut Extent,
-) -> Result<(), KvError> {
-    match node.kind {
-        NodeKind::Folder => folders.push(node.inode),
-        NodeKind::File => {
-            gone.files += 1;
-            gone.bytes += signed(node.size_bytes);
+/// A folder whose row is gone and whose members are not yet.
+struct Emptying {
+    inode: InodeId,
+    name: String,
+    /// Names that lead to it.
+    depth: usize,
+}
+
+struct Removal<'a> {
+    departure: Option<Departure<'a>>,
+    volume: VolumeId,
+    gone: Extent,
+    folders: Vec<Emptying>,
+}
+
+impl Removal<'_> {
+    fn remove_one(&mut self, state: &mut State, key: &[u8], node: &Node, names: &[String]) -> Step<()> {
+        match node.kind {
+            NodeKind::Folder => {
+                let name = names.last().cloned().unwrap_or_default();
+                self.folders.push(Emptying { inode: node.inode, name, depth: names.len() });
+            }
+            NodeKind::File => {
+                self.gone.files += 1;
+                self.gone.bytes += signed(node.size_bytes);
+                trash::take(state, self.volume, names, node, self.departure)?;
+            }
         }
+        drop_properties(state, node)?;
+        Ok(state.delete(key)?)
     }
-    if let Some(list) = chunk_list(node) {
-        content::unlink(state, list)?;
-    }
-    drop_properties(state, node)?;
-    state.delete(key)
 }
 
 /// Measures a node and all below it, until there are more than `limit` nodes.

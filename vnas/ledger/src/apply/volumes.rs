@@ -4,7 +4,7 @@ use dci_proto::VolumeId;
 
 use super::namespace::{Place, new_node};
 use super::state::State;
-use super::{Step, locks, tree};
+use super::{Step, locks, trash, tree};
 use crate::tables;
 use crate::{Node, NodeKind, NodePath, Outcome, Rejection, VolumePolicy, VolumeRecord, query};
 
@@ -66,8 +66,9 @@ pub(super) fn remove(state: &mut State, id: VolumeId, force: bool) -> Step<Outco
     let root = NodePath::root(id);
     let place = Place::find(state, &root)?;
     if let Some(node) = &place.node {
-        tree::remove(state, id, &place.key, node)?;
+        tree::remove(state, &root, &place.key, node, None)?;
     }
+    trash::drop_volume(state, id)?;
     locks::drop_below(state, &root, false)?;
     state.delete(&tables::volume_name_key(&record.name))?;
     state.delete_volume(id)?;

@@ -7,18 +7,18 @@ use dci_proto::{AgentId, ContentId, InodeId, StripeId};
 use super::namespace::Nodes;
 use super::{Check, Fault, Validator, ensure};
 use crate::tables::{self, ChunkRow, ContentRow, GarbageRow, UploadRow, UsageRow};
-use crate::{NodeContent, StripeRecord};
+use crate::{Node, NodeContent, StripeRecord};
 
 /// Chunks and bytes of a list.
 type Length = (u32, u64);
 
 impl Validator<'_> {
     /// Answers the highest number of a list.
-    pub(super) fn chunk_lists(&self, nodes: &Nodes) -> Check<u64> {
+    pub(super) fn chunk_lists(&self, nodes: &Nodes, trash: &[Node]) -> Check<u64> {
         let mut lists = self.lengths()?;
         let highest = lists.keys().map(|list| list.0).max().unwrap_or(0);
         let mut holders: BTreeMap<InodeId, u64> = BTreeMap::new();
-        for node in nodes.all.values() {
+        for node in nodes.all.values().chain(trash) {
             if let Some(NodeContent::Chunks(list)) = &node.content {
                 let bytes = lists.get(list).map_or(0, |(_, bytes)| *bytes);
                 ensure(bytes == node.size_bytes, || format!("{:?} does not have the bytes it claims", node.name))?;

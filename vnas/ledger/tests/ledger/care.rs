@@ -107,6 +107,8 @@ fn a_stripe_that_goes_takes_its_moves_along() {
     let mut ledger = pool();
     assert!(accepted(&mut ledger, begin(0, 1, 4)));
     ledger.ok(remove("/f", ana()));
+    assert_eq!(query::moves(&ledger.kv).expect("memory does not fail").len(), 1, "the trash holds it");
+    ledger.empty_trash();
     assert_eq!(query::moves(&ledger.kv).expect("memory does not fail"), []);
     assert_eq!((standing(&ledger, 0, 4), standing(&ledger, 0, 1)), (ShardStanding::Surplus, ShardStanding::Garbage));
     assert!(!accepted(&mut ledger, finish(0)));

@@ -48,10 +48,13 @@ fn equal_contents_share_a_stripe_until_the_last_file_goes() {
     assert_eq!(garbage(&ledger), [2], "the content had come already");
     ledger.ok(remove("/a", ana()));
     ledger.ok(file("/b", "inline now"));
+    ledger.empty_trash();
     assert_eq!(garbage(&ledger), [2]);
     assert_eq!(usage(&ledger, 1), (1, 5));
     ledger.time_ms += 1;
     ledger.ok(remove("/c", ana()));
+    assert_eq!((garbage(&ledger), usage(&ledger, 1)), (vec![2], (1, 5)), "the trash holds it");
+    ledger.empty_trash();
     assert_eq!((garbage(&ledger), usage(&ledger, 1)), (vec![2, 1], (0, 0)));
     assert_eq!(ledger.refused(chunked("/d", vec![known(1, 10)])), Rejection::MissingContent(vec![content_id(1)]));
     ledger.ok(Command::ForgetGarbage { stripes: vec![stripe_id(2), stripe_id(77)] });
@@ -63,6 +66,7 @@ fn a_file_replaced_by_its_own_content_keeps_the_stripe() {
     let mut ledger = Ledger::new();
     ledger.ok(chunked("/a", vec![fresh(1, 1, 10)]));
     ledger.ok(chunked("/a", vec![known(1, 10)]));
+    ledger.empty_trash();
     assert_eq!((garbage(&ledger), usage(&ledger, 3)), (vec![], (1, 5)));
 }
 
@@ -71,6 +75,7 @@ fn a_stripe_that_is_garbage_is_not_taken_again() {
     let mut ledger = Ledger::new();
     ledger.ok(chunked("/a", vec![fresh(1, 1, 10)]));
     ledger.ok(remove("/a", ana()));
+    ledger.empty_trash();
     let refused = ledger.refused(chunked("/a", vec![fresh(1, 1, 10)]));
     assert_eq!(refused, Rejection::MissingContent(vec![content_id(1)]), "its shards may be gone");
 }
@@ -85,8 +90,10 @@ fn a_copy_counts_as_a_holder_of_the_whole_list() {
     assert_eq!(list_of(&ledger, "/a"), list_of(&ledger, "/c"));
     ledger.ok(remove("/a", ana()));
     ledger.ok(file("/b", "other"));
+    ledger.empty_trash();
     assert_eq!(garbage(&ledger), [0; 0]);
     ledger.ok(rename("/b", "/c", true));
+    ledger.empty_trash();
     assert_eq!(garbage(&ledger), [1, 2]);
 }
 

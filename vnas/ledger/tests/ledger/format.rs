@@ -1,7 +1,7 @@
 //! What is stored stays readable: a sample of version 1, and a clear word on anything newer.
 
 use bytes::Bytes;
-use dci_proto::AgentId;
+use dci_proto::{AgentId, VolumeId};
 use shoal_ledger::{
     AgentRoles, CHUNK_BYTES, Command, KvError, KvRead, KvWrite, LockScope, MemoryKv, NodeKind, PropertyName,
     PropertyPatch, TicketRecord, UserRecord, UserRole, VolumePolicy, query, validate,
@@ -46,6 +46,8 @@ fn script() -> Vec<Command> {
         lock("urn:uuid:1", "/chunked", false, LockScope::Exclusive, ana()),
         Command::BeginUpload { agent: AgentId([1; 32]), run: 7 },
         folder("/none/refused"),
+        Command::PurgeTrash { volume: VolumeId(1), ids: vec![1] },
+        file("/caf\u{e9}/inline", "other bytes"),
     ]
 }
 
@@ -79,6 +81,8 @@ fn what_version_1_wrote_is_read() {
     assert_eq!((ledger.must("/caf\u{e9}").kind, ledger.must("/copied").size_bytes), (NodeKind::Folder, 4_194_314));
     assert_eq!(query::locks_below(&ledger.kv, &path("/")).expect("readable")[0].token, "urn:uuid:1");
     assert_eq!(query::garbage(&ledger.kv, 9).expect("readable").len(), 1);
+    let trash = ledger.trash();
+    assert_eq!((trash[0].path.to_string(), trash[0].node.size_bytes), ("/caf\u{e9}/inline".to_owned(), 5));
     let node = ledger.must("/chunked").inode;
     assert_eq!(query::properties(&ledger.kv, node).expect("readable")[0].name.name, "colour");
     ledger.position = 1_000;
@@ -93,7 +97,7 @@ fn the_same_commands_still_write_what_version_1_wrote() {
     }
     let now = dump(&ledger.kv);
     let tables: std::collections::BTreeSet<u8> = ledger.kv.rows().map(|(key, _)| key[0]).collect();
-    assert_eq!(tables.len(), 22, "a row in every table: {tables:02x?}");
+    assert_eq!(tables.len(), 26, "a row in every table: {tables:02x?}");
     for (now, then) in now.lines().zip(SAMPLE_V1.lines()) {
         assert_eq!(now, then, "the form of rows has changed: count up the version and migrate");
     }

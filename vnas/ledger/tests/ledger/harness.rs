@@ -5,7 +5,7 @@ use dci_proto::{AgentId, CommandId, ContentId, PoolId, ShardHash, StripeId, Volu
 use shoal_ledger::{
     AgentRecord, AgentRoles, AgentState, Batch, CHUNK_BYTES, ChunkRef, Command, FileContent, Guard, LockRequest,
     LockScope, MemoryKv, NewStripe, Node, NodePath, Outcome, Rejection, ShardPlace, StripeRecord, Submission,
-    VolumePolicy, apply, query, validate,
+    TrashEntry, VolumePolicy, apply, query, validate,
 };
 
 pub(crate) type Answer = Result<Outcome, Rejection>;
@@ -77,6 +77,17 @@ impl Ledger {
         })
         .expect("memory does not fail");
         names
+    }
+
+    /// What is in the trash of all volumes, the oldest first.
+    pub(crate) fn trash(&self) -> Vec<TrashEntry> {
+        query::trash_oldest(&self.kv, 0, 1_000).expect("memory does not fail")
+    }
+
+    /// Lets go for good of what is in the first volume's trash.
+    pub(crate) fn empty_trash(&mut self) {
+        let ids = self.trash().iter().map(|entry| entry.id).collect();
+        self.ok(Command::PurgeTrash { volume: VolumeId(1), ids });
     }
 
     pub(crate) fn counters(&self) -> (u64, u64) {
@@ -163,6 +174,14 @@ pub(crate) fn rename(from: &str, to: &str, overwrite: bool) -> Command {
 
 pub(crate) fn copy(from: &str, to: &str, overwrite: bool, deep: bool) -> Command {
     Command::Copy { from: path(from), to: path(to), overwrite, deep, guard: ana() }
+}
+
+pub(crate) fn restore(id: u64, to: Option<&str>, overwrite: bool) -> Command {
+    Command::RestoreTrash { volume: VolumeId(1), id, to: to.map(path), overwrite, guard: ana() }
+}
+
+pub(crate) fn copy_out(id: u64, to: &str, overwrite: bool) -> Command {
+    Command::CopyTrash { volume: VolumeId(1), id, to: path(to), overwrite, guard: ana() }
 }
 
 pub(crate) fn lock(token: &str, at: &str, deep: bool, scope: LockScope, guard: Guard) -> Command {

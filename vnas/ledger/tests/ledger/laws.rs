@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use shoal_ledger::{
-    CHUNK_BYTES, ChunkRef, Command, LockScope, NodeContent, NodeKind, Outcome, PropertyName, PropertyPatch, Rejection,
-    apply, query,
+    CHUNK_BYTES, CarePolicy, ChunkRef, Command, LockScope, NodeContent, NodeKind, Outcome, PropertyName, PropertyPatch,
+    Rejection, TrashEntry, TrashReason, apply, query,
 };
 
 use crate::harness::{
-    Answer, Ledger, ana, batch, by, chunked, copy, file, file_by, folder, fresh, known, lock, path, remove, rename,
+    Answer, Ledger, ana, batch, by, chunked, copy, copy_out, file, file_by, folder, fresh, known, lock, path, remove,
+    rename, restore,
 };
-use crate::model::{Model, Verdict};
+use crate::model::{Gone, Model, Verdict};
 
 /// Commands of one history, at most.
 const STEPS: usize = 40;
@@ -23,6 +24,8 @@ enum Step {
     Remove(String),
     Rename(String, String, bool),
     Copy(String, String, bool, bool),
+    /// Of the trash, the one with this number modulo how many there are.
+    Restore(usize, Option<String>, bool),
 }
 
 fn place() -> impl Strategy<Value = String> {
@@ -38,18 +41,21 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (place(), place(), any::<bool>()).prop_map(|(from, to, over)| Step::Rename(from, to, over)),
         2 => (place(), place(), any::<bool>(), any::<bool>())
             .prop_map(|(from, to, over, deep)| Step::Copy(from, to, over, deep)),
+        2 => (any::<usize>(), prop::option::of(place()), any::<bool>())
+            .prop_map(|(index, to, over)| Step::Restore(index, to, over)),
     ]
 }
 
 fn verdict(answer: &Answer) -> Verdict {
     match answer {
-        Ok(Outcome::Node { created: true, .. }) => Verdict::Made,
-        Ok(Outcome::Node { created: false, .. }) => Verdict::Replaced,
+        Ok(Outcome::Node { created: true, .. } | Outcome::Restored { created: true, .. }) => Verdict::Made,
+        Ok(Outcome::Node { created: false, .. } | Outcome::Restored { created: false, .. }) => Verdict::Replaced,
         Ok(_) => Verdict::Done,
         Err(Rejection::NotFound(_)) => Verdict::NotFound,
         Err(Rejection::ParentMissing(_)) => Verdict::ParentMissing,
         Err(Rejection::Exists(_)) => Verdict::Exists,
         Err(Rejection::IsAFolder(_)) => Verdict::IsAFolder,
+        Err(Rejection::NotAFolder(_)) => Verdict::NotAFolder,
         Err(Rejection::IntoItself(_)) => Verdict::IntoItself,
         Err(other) => panic!("the model has no such verdict: {other}"),
     }
@@ -62,10 +68,7 @@ fn listed(ledger: &Ledger) -> Model {
     while let Some((names, inode)) = folders.pop() {
         query::children(&ledger.kv, inode, None, &mut |node| {
             let names: Vec<String> = [&names[..], std::slice::from_ref(&node.name)].concat();
-            let text = node.content.map(|content| match content {
-                NodeContent::Inline(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
-                NodeContent::Chunks(_) => panic!("no chunks here"),
-            });
+            let text = node.content.as_ref().map(text_of);
             if node.kind == NodeKind::Folder {
                 folders.push((names.clone(), node.inode));
             }
@@ -74,7 +77,23 @@ fn listed(ledger: &Ledger) -> Model {
         })
         .expect("memory does not fail");
     }
-    Model { nodes }
+    let gone = |entry: TrashEntry| {
+        let text = text_of(entry.node.content.as_ref().expect("a file"));
+        (entry.path.names, text, entry.reason)
+    };
+    Model { nodes, trash: sorted(ledger.trash().into_iter().map(gone).collect()) }
+}
+
+fn text_of(content: &NodeContent) -> String {
+    match content {
+        NodeContent::Inline(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
+        NodeContent::Chunks(_) => panic!("no chunks here"),
+    }
+}
+
+fn sorted(mut trash: Vec<Gone>) -> Vec<Gone> {
+    trash.sort_by_key(|(path, text, reason)| (path.clone(), text.clone(), *reason == TrashReason::Deleted));
+    trash
 }
 
 /// Any command on a small world, likely enough to meet others.
@@ -109,6 +128,13 @@ fn command() -> impl Strategy<Value = Command> {
             Command::ForgetGarbage { stripes: vec![crate::harness::stripe_id(stripe)] }
         }),
         1 => Just(Command::Tick),
+        2 => (1..20_u64, prop::option::of(place()), any::<bool>())
+            .prop_map(|(id, to, over)| restore(id, to.as_deref(), over)),
+        2 => (1..20_u64, place(), any::<bool>()).prop_map(|(id, to, over)| copy_out(id, &to, over)),
+        1 => (0..2_u64).prop_map(|trash_keep_s| {
+            Command::SetCarePolicy { policy: CarePolicy { trash_keep_s, ..CarePolicy::default() } }
+        }),
+        1 => (1..20_u64).prop_map(|id| Command::PurgeTrash { volume: dci_proto::VolumeId(1), ids: vec![id, id + 1] }),
     ]
 }
 
@@ -141,7 +167,14 @@ proptest! {
                 Step::Remove(at) => (remove(at, ana()), model.remove(at)),
                 Step::Rename(from, to, over) => (rename(from, to, *over), model.rename(from, to, *over)),
                 Step::Copy(from, to, over, deep) => (copy(from, to, *over, *deep), model.copy(from, to, *over, *deep)),
+                Step::Restore(index, to, over) => {
+                    let trash = ledger.trash();
+                    let Some(entry) = trash.get(index % trash.len().max(1)) else { continue };
+                    let gone = (entry.path.names.clone(), text_of(entry.node.content.as_ref().expect("a file")), entry.reason);
+                    (restore(entry.id, to.as_deref(), *over), model.restore(&gone, to.as_deref(), *over))
+                }
             };
+            model.trash = sorted(model.trash);
             prop_assert_eq!(verdict(&ledger.answer(command)), expected, "{:?}", step);
             prop_assert_eq!(&listed(&ledger), &model, "{:?}", step);
         }

@@ -12,4 +12,5 @@ mod members;
 mod model;
 mod namespace;
 mod replay;
+mod trash;
 mod volumes;

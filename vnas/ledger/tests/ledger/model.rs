@@ -1,12 +1,18 @@
-//! A naive namespace to compare with: a map of paths.
+//! A naive namespace to compare with: a map of paths, and a list of what went.
 
 use std::collections::BTreeMap;
+
+use shoal_ledger::TrashReason;
 
 /// What a file holds, or `None` for a folder, by the names that lead there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) nodes: BTreeMap<Vec<String>, Option<String>>,
+    /// Where each file was that went, what it held, and why it went; in no order.
+    pub(crate) trash: Vec<Gone>,
 }
+
+pub(crate) type Gone = (Vec<String>, String, TrashReason);
 
 /// What a command came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +24,7 @@ pub(crate) enum Verdict {
     ParentMissing,
     Exists,
     IsAFolder,
+    NotAFolder,
     IntoItself,
 }
 
@@ -53,6 +60,7 @@ impl Model {
             Some(None) => Verdict::IsAFolder,
             before => {
                 let verdict = if before.is_some() { Verdict::Replaced } else { Verdict::Made };
+                self.go(&at, TrashReason::Overwritten);
                 self.nodes.insert(at, Some(text.to_owned()));
                 verdict
             }
@@ -64,8 +72,38 @@ impl Model {
         if !self.nodes.contains_key(&at) {
             return Verdict::NotFound;
         }
-        self.nodes.retain(|path, _| !path.starts_with(&at));
+        self.go(&at, TrashReason::Deleted);
         Verdict::Done
+    }
+
+    /// All at and below a path goes; files that are not empty leave something behind.
+    fn go(&mut self, at: &[String], reason: TrashReason) {
+        for (path, text) in self.nodes.iter().filter(|(path, _)| path.starts_with(at)) {
+            let text = text.iter().filter(|text| !text.is_empty());
+            self.trash.extend(text.map(|text| (path.clone(), text.clone(), reason)));
+        }
+        self.nodes.retain(|path, _| !path.starts_with(at));
+    }
+
+    pub(crate) fn restore(&mut self, gone: &Gone, to: Option<&str>, overwrite: bool) -> Verdict {
+        let to = to.map_or_else(|| gone.0.clone(), names);
+        if (1..to.len()).any(|depth| matches!(self.nodes.get(&to[..depth]), Some(Some(_)))) {
+            return Verdict::NotAFolder;
+        }
+        let verdict = match self.nodes.get(&to) {
+            Some(None) => return Verdict::IsAFolder,
+            Some(Some(_)) if !overwrite => return Verdict::Exists,
+            Some(Some(_)) => Verdict::Replaced,
+            None => Verdict::Made,
+        };
+        let index = self.trash.iter().position(|known| known == gone).expect("the model has it in the trash");
+        self.trash.remove(index);
+        self.go(&to, TrashReason::Overwritten);
+        for depth in 1..to.len() {
+            self.nodes.entry(to[..depth].to_vec()).or_insert(None);
+        }
+        self.nodes.insert(to, Some(gone.1.clone()));
+        verdict
     }
 
     pub(crate) fn rename(&mut self, from: &str, to: &str, overwrite: bool) -> Verdict {
@@ -74,7 +112,7 @@ impl Model {
         }
         let verdict = self.copy(from, to, overwrite, true);
         if matches!(verdict, Verdict::Made | Verdict::Replaced) {
-            self.remove(from);
+            self.nodes.retain(|path, _| !path.starts_with(&names(from)));
         }
         verdict
     }
@@ -100,7 +138,7 @@ impl Model {
         let moved: Vec<Vec<String>> = self.nodes.keys().filter(goes).cloned().collect();
         let rows = moved.iter().map(|path| ([&to, &path[from.len()..]].concat(), self.nodes[path].clone()));
         let rows: Vec<_> = rows.collect();
-        self.nodes.retain(|path, _| !path.starts_with(&to));
+        self.go(&to, TrashReason::Overwritten);
         self.nodes.extend(rows);
         if replaces { Verdict::Replaced } else { Verdict::Made }
     }
