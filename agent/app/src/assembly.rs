@@ -45,6 +45,7 @@ use crate::status_board::StatusBoard;
 use crate::ticket::now_ms;
 use crate::tls::DoorTls;
 use crate::transport::ControlTransport;
+use crate::trash::TrashKeeper;
 
 /// Time between two tries to give up uploads of earlier runs.
 const ABORT_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -110,6 +111,7 @@ impl Assembly {
         self.follow_members(&mut core);
         self.tend_ledger(&mut core);
         let drive = self.open_drive(&mut core)?;
+        self.tend_trash(&mut core, drive.clone());
         let agent = self.open_doors(core, drive)?;
         Ok(Started { agent, first })
     }
@@ -246,6 +248,15 @@ impl Assembly {
         }
         let janitor = Janitor { agent: self.agent, consensus, ledger, peers: core.peers.clone(), health, timing };
         core.tasks.spawn(janitor.run(core.shutdown.clone()));
+    }
+
+    /// Lets go of trash whose time is over or whose room is needed.
+    fn tend_trash(&self, core: &mut Core, drive: Option<Drive>) {
+        let Some(consensus) = core.consensus.clone() else { return };
+        let peers = core.peers.clone();
+        let (agent, ledger, interval) = (self.agent, core.ledger.clone(), self.config.timing.membership_interval);
+        let keeper = TrashKeeper { agent, consensus, ledger, peers, drive, interval };
+        core.tasks.spawn(keeper.run(core.shutdown.clone()));
     }
 
     fn open_drive(&self, core: &mut Core) -> Result<Option<Drive>, AgentError> {

@@ -1,4 +1,4 @@
-//! Lets the ledger's time pass when something's time is over: locks, tickets, requests to join, garbage. Run by the
+//! Lets the ledger's time pass when something's time is over: locks, tickets, requests to join, garbage, trash. Run by the
 //! ledger's leader.
 //!
 //! A pool in which nothing expires writes nothing and is not even looked at: after each look this sleeps until the next
@@ -83,7 +83,11 @@ fn next_expiry_ms(view: &dyn KvRead, timing: &Timing) -> Result<Option<u64>, KvE
     let ledger_ms = query::time_ms(view)?;
     let droppable = |since_ms: u64| since_ms.saturating_add(grace_ms);
     let garbage = query::garbage(view, 1)?;
-    garbage.iter().map(|oldest| droppable(oldest.since_ms)).filter(|at_ms| *at_ms > ledger_ms).for_each(note);
+    garbage.iter().map(|oldest| droppable(oldest.since_ms)).filter(|at_ms| *at_ms > ledger_ms).for_each(&mut note);
+    let keep_ms = query::care_policy(view)?.trash_keep_s.saturating_mul(1_000);
+    let trash = query::trash_oldest(view, 0, 1)?;
+    let over = |since_ms: u64| since_ms.saturating_add(keep_ms);
+    trash.iter().map(|oldest| over(oldest.since_ms)).filter(|at_ms| *at_ms > ledger_ms).for_each(&mut note);
     Ok(next)
 }
 

@@ -63,6 +63,7 @@ mod stores;
 pub mod ticket;
 pub mod tls;
 mod transport;
+mod trash;
 mod verdict;
 mod wire;
 

@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Folder, cut_off, invite, noise, read, remove, same_place, wait_for, write};
+use harness::{Folder, cut_off, invite, noise, read, remove_for_good, same_place, wait_for, write};
 use shoal::AgentError;
 use shoal::context::TICKET_LIFE_DEFAULT;
 use shoal::copies::Opener;
@@ -144,7 +144,7 @@ async fn what_is_deleted_leaves_the_disks_and_nothing_else_does() {
     let before = shards();
     write(agents[1].context(), "gone", &noise(8, 9 * MEBIBYTE)).await.expect("written");
     assert!(shards() > before);
-    remove(agents[2].context(), "gone").await;
+    remove_for_good(agents[2].context(), "gone").await;
     wait_for("the shards to be dropped", async || shards() == before).await;
     assert_eq!(read(agents[1].context(), "kept").await.expect("read"), kept);
 }
@@ -183,7 +183,7 @@ async fn an_agent_that_only_stores_holds_shards_and_neither_key_nor_ledger() {
     assert!(storing.context().drive.is_none() && storing.context().dav_address.is_none());
     assert!(storing.context().members().is_err(), "it says that it holds no ledger");
 
-    remove(context, "file").await;
+    remove_for_good(context, "file").await;
     wait_for("it to drop its shard on proof", async || storing.context().store.space().shards == 0).await;
     let config = same_place(storing.context());
     storing.stop().await;

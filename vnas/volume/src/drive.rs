@@ -63,6 +63,7 @@ impl Drive {
         let policy = keep_policy(&*view, volume.policy)?;
         let wanted_bytes = file.size_bytes.unwrap_or(INLINE_LIMIT_BYTES as u64 + 1);
         if wanted_bytes > INLINE_LIMIT_BYTES as u64 && !self.shared.has_room(policy, wanted_bytes) {
+            self.shared.note_wanted(policy, wanted_bytes);
             return Err(DriveError::Full);
         }
         Ok(FileWriter::new(&self.shared, path, file, guard, policy))

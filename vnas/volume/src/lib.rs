@@ -52,5 +52,6 @@ pub use ports::{PeerError, ShardPeers, Urgency};
 pub use reader::FileReader;
 pub use rebuild::{LostShard, RebuildError, Rebuilt, STRIPE_LIMIT_BYTES, rebuild};
 pub use recut::Recut;
+pub use space::{WantedRoom, room_for_files};
 pub use stats::{BadShard, DriveStats};
 pub use writer::FileWriter;

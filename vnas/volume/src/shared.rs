@@ -15,6 +15,7 @@ use crate::cache::ChunkCache;
 use crate::config::Admission;
 use crate::latency::Latencies;
 use crate::read_chunk::PartReads;
+use crate::space::WantedRoom;
 use crate::stats::Counters;
 use crate::stripe::PoolKeys;
 use crate::{DriveConfig, DriveError, ShardPeers};
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) part_reads: PartReads,
     admission: Admission,
+    /// Room a write was refused for want of.
+    pub(crate) wanted: Mutex<Option<WantedRoom>>,
     full: Mutex<HashMap<AgentId, Instant>>,
 }
 
@@ -80,6 +83,7 @@ impl Shared {
             counters: Counters::default(),
             part_reads: PartReads::default(),
             admission: config.admission.clone(),
+            wanted: Mutex::default(),
             full: Mutex::default(),
         }
     }

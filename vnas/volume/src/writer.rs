@@ -61,6 +61,7 @@ impl FileWriter {
         self.failed = Some(DriveError::Interrupted("a write"));
         let result = self.take(bytes).await;
         self.failed = result.clone().err();
+        self.note_full(&result);
         result
     }
 
@@ -109,7 +110,9 @@ impl FileWriter {
             let content = FileContent::Inline(Bytes::copy_from_slice(&last));
             return node_of(self.shared.ledger.submit(self.command(content, sha1)).await?);
         }
-        let Finished { staged, rest } = self.finish_chunks(last).await?;
+        let finished = self.finish_chunks(last).await;
+        self.note_full(&finished);
+        let Finished { staged, rest } = finished?;
         let upload = staged.as_ref().map(|staged| staged.id());
         let command = |chunks: Vec<ChunkRef>| match upload {
             Some(upload) => self.command(FileContent::Staged(upload, chunks), sha1),
@@ -120,6 +123,13 @@ impl FileWriter {
             staged.committed();
         }
         node_of(outcome)
+    }
+
+    /// Tells whoever can make room how much this file wanted.
+    fn note_full<T>(&self, result: &Result<T, DriveError>) {
+        if matches!(result, Err(DriveError::Full)) {
+            self.shared.note_wanted(self.policy, self.file.size_bytes.unwrap_or(self.written_bytes));
+        }
     }
 
     /// Stores the last chunk and waits for the others.

@@ -12,7 +12,7 @@ use shoal::run::Agent;
 use shoal::start::{Entry, FirstStart, start};
 use shoal::ticket::Ticket;
 use shoal::{AgentError, context::TICKET_LIFE_DEFAULT};
-use shoal_ledger::{AgentRoles, Guard, NodePath};
+use shoal_ledger::{AgentRoles, Command, Guard, NodePath, query};
 use shoal_volume::{DriveError, NewFile};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -146,9 +146,15 @@ pub(crate) async fn read(context: &AgentContext, name: &str) -> Result<Bytes, Dr
     Ok(bytes.into())
 }
 
-pub(crate) async fn remove(context: &AgentContext, name: &str) {
+/// Removes a file, and all that the trash keeps.
+pub(crate) async fn remove_for_good(context: &AgentContext, name: &str) {
     let drive = context.drive.as_ref().expect("a drive");
-    drive.remove(&path(context, name), guard()).await.expect("removed");
+    let path = path(context, name);
+    drive.remove(&path, guard()).await.expect("removed");
+    context.ledger.barrier().await.expect("up to date");
+    let trash = query::trash_oldest(&*context.ledger.view().expect("a view"), 0, 512).expect("reads");
+    let ids = trash.iter().map(|entry| entry.id).collect();
+    context.ledger.submit(Command::PurgeTrash { volume: path.volume, ids }).await.expect("purged");
 }
 
 /// Bytes that do not compress and differ by seed.
