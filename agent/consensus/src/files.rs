@@ -11,6 +11,12 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), ConsensusError> {
     shoal_files::sync_directory(directory).map_err(ConsensusError::io("make durable the directory", directory))
 }
 
+/// Makes a directory, if it is not there, so that it lasts. If it is there: whoever made it may have died before it did.
+pub(crate) fn make_directory(directory: &Path) -> Result<(), ConsensusError> {
+    shoal_files::create_directories(directory).map_err(ConsensusError::io("make the directory", directory))?;
+    directory.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_directory)
+}
+
 /// Replaces `directory/name` so that after a crash either the old or the new content is there.
 pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), ConsensusError> {
     let temporary = directory.join(format!("{name}.tmp"));
@@ -28,7 +34,7 @@ pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Resu
 
 /// Claims the directory for this process until the file is dropped.
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, ConsensusError> {
-    shoal_files::create_directories(directory).map_err(ConsensusError::io("make the directory", directory))?;
+    make_directory(directory)?;
     let path = directory.join("lock");
     let file = OpenOptions::new()
         .create(true)

@@ -4,6 +4,8 @@
 //! [`disk`] changes them, on a thread of its own ([`store`]) so that no fsync stalls an async thread; [`index`] says
 //! where each entry lies and keeps the newest in memory for replication and applying.
 
+#[cfg(test)]
+mod crash_points;
 mod disk;
 mod index;
 mod segment;

@@ -26,7 +26,7 @@ impl Consensus {
     }
 }
 
-fn restore(config: &ConsensusConfig, pieces: impl Iterator<Item = Bytes>) -> Result<(), ConsensusError> {
+pub(crate) fn restore(config: &ConsensusConfig, pieces: impl Iterator<Item = Bytes>) -> Result<(), ConsensusError> {
     let _lock = lock_directory(&config.directory)?;
     let state = StateStore::open(&config.directory, config.cache_bytes, config.headroom.clone())?;
     if state.view().applied.is_some() || config.directory.join("log").exists() {

@@ -9,7 +9,7 @@ mod incoming;
 mod machine;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 pub use dump::StateDump;

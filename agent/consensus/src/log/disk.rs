@@ -11,7 +11,7 @@ use dci_proto::AgentId;
 use super::index::{LogIndex, Place, Segment};
 use super::segment::{self, FrameWriter, HEADER_BYTES};
 use super::vote::Remembered;
-use crate::files::{replace_file, sync_directory};
+use crate::files::{make_directory, replace_file, sync_directory};
 use crate::types::{Entry, LogId, Vote};
 use crate::{ConsensusError, Headroom};
 
@@ -39,10 +39,11 @@ impl LogDisk {
     pub(super) fn open(directory: &Path, agent: AgentId, headroom: Arc<Headroom>) -> Result<Opened, ConsensusError> {
         let remembered = Remembered::open(directory, agent)?;
         let segments_directory = directory.join("log");
-        shoal_files::create_directories(&segments_directory)
-            .map_err(ConsensusError::io("make the directory", &segments_directory))?;
+        // With it the name of the vote: this member acts by what it found, which may not be durable yet.
+        make_directory(&segments_directory)?;
+        sync_directory(&segments_directory)?;
         let purged_next = remembered.purged.map_or(0, |id| id.index + 1);
-        let (mut segments, committed_next) = open_segments(&segments_directory)?;
+        let (mut segments, committed_next) = open_segments(&segments_directory, purged_next)?;
         remove_purged(&mut segments, purged_next)?;
         if let Some(first) = segments.front()
             && first.first_index > purged_next
@@ -246,8 +247,9 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io
     Ok(())
 }
 
-/// Opens all segments in order. A torn end of the last one is cut off.
-fn open_segments(directory: &Path) -> Result<(VecDeque<Segment>, u64), ConsensusError> {
+/// Opens all segments in order. A torn end of the last one is cut off. A crash may have kept the removal of some
+/// segments below `purged_next` and lost that of others: what is before such a gap goes.
+fn open_segments(directory: &Path, purged_next: u64) -> Result<(VecDeque<Segment>, u64), ConsensusError> {
     let read_directory = ConsensusError::io("list", directory);
     let listing = || std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
     let mut paths = listing().map_err(read_directory)?;
@@ -269,6 +271,12 @@ fn open_segments(directory: &Path) -> Result<(VecDeque<Segment>, u64), Consensus
         if let Some(previous) = segments.back()
             && previous.end_index() != segment.first_index
         {
+            if previous.end_index() <= purged_next && segment.first_index <= purged_next {
+                remove_purged(&mut segments, purged_next)?;
+                committed_next = committed_next.max(committed);
+                segments.push_back(segment);
+                continue;
+            }
             let reason = format!("it begins with entry {}, not {}", segment.first_index, previous.end_index());
             return Err(ConsensusError::damaged(&path, reason));
         }
@@ -291,8 +299,11 @@ fn open_segment(path: &Path, is_last: bool) -> Result<Option<(Segment, u64)>, Co
     if scanned.sound_bytes < bytes.len() {
         tracing::info!(path = %path.display(), bytes = bytes.len() - scanned.sound_bytes, "cut off an unfinished write");
         shoal_files::set_length(&file, length_bytes)
-            .and_then(|()| shoal_files::sync(&file))
             .map_err(ConsensusError::io("cut off the unfinished end of", path))?;
+    }
+    if is_last {
+        // The process before may have died between a write and its sync; what is found counts as durable from now on.
+        shoal_files::sync(&file).map_err(ConsensusError::io("make durable the end of", path))?;
     }
     let segment = Segment {
         path: path.to_owned(),

@@ -115,6 +115,25 @@ fn a_log_purged_beyond_its_end_goes_on_after_the_purge() {
 }
 
 #[test]
+fn a_purge_of_which_a_crash_kept_only_a_part_is_finished_at_the_next_start() {
+    let directory = TempDir::new().expect("a directory");
+    let mut opened = open(directory.path());
+    for index in 0..50 {
+        append(&mut opened, [entry(1, index)]);
+    }
+    let first = segments(directory.path())[0].clone();
+    let kept = std::fs::read(&first).expect("reads");
+    opened.disk.purge(id(1, 40)).expect("purges");
+    drop(opened);
+    assert!(!first.exists());
+    // Names are removed one by one, and nothing says that a crash keeps the earlier ones first.
+    std::fs::write(&first, kept).expect("writes");
+    let expected: Vec<_> = (41..50).map(|index| entry(1, index)).collect();
+    assert_eq!(entries(&open(directory.path())), expected);
+    assert!(!first.exists());
+}
+
+#[test]
 fn an_entry_that_does_not_follow_is_refused() {
     let directory = TempDir::new().expect("a directory");
     let mut opened = open(directory.path());

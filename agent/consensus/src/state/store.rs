@@ -17,6 +17,8 @@ use crate::{ConsensusError, Headroom};
 
 pub(super) const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("ledger");
 const APPLIED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("applied");
+/// A state that is not in place yet.
+const INCOMING: &str = "incoming.redb";
 const APPLIED_KEY: &str = "applied";
 /// Version of what this crate adds to the state. The ledger's rows carry their own.
 const FORMAT_VERSION: u32 = 1;
@@ -64,7 +66,10 @@ pub(crate) struct StateStore {
 impl StateStore {
     /// Opens the state in `directory`, or makes an empty one. Blocking.
     pub(crate) fn open(directory: &Path, cache_bytes: usize, headroom: Arc<Headroom>) -> Result<Self, ConsensusError> {
-        let generation = keep_newest(directory)?;
+        let generation = match keep_newest(directory)? {
+            Some(newest) => newest,
+            None => make_first(directory, cache_bytes)?,
+        };
         let path = file_path(directory, generation);
         let database = open_database(&path, cache_bytes)?;
         let applied = read_applied(&database, &path)?;
@@ -156,7 +161,7 @@ impl StateStore {
     /// Begins an empty state beside the one in use. Blocking.
     pub(crate) fn begin_incoming(&self) -> Result<IncomingState, ConsensusError> {
         self.headroom.before_write();
-        IncomingState::create(&self.directory.join("incoming.redb"), self.cache_bytes / 4)
+        IncomingState::create(&self.directory.join(INCOMING), self.cache_bytes / 4)
     }
 
     /// Puts a received state in place of the one in use. Blocking; durable when this returns.
@@ -202,26 +207,40 @@ fn file_path(directory: &Path, generation: u64) -> PathBuf {
 }
 
 /// Finds the newest state and removes older ones and what was being received.
-fn keep_newest(directory: &Path) -> Result<u64, ConsensusError> {
+fn keep_newest(directory: &Path) -> Result<Option<u64>, ConsensusError> {
     let mut generations = Vec::new();
     let listing = std::fs::read_dir(directory).map_err(ConsensusError::io("list", directory))?;
     for entry in listing {
         let entry = entry.map_err(ConsensusError::io("list", directory))?;
         let name = entry.file_name();
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".redb")) else { continue };
-        if stem == "incoming" {
+        if name == INCOMING {
             shoal_files::remove(&entry.path()).map_err(ConsensusError::io("remove", entry.path()))?;
         } else if let Some(generation) = stem.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok()) {
             generations.push(generation);
         }
     }
+    // A state put in place by a process that died right then may not be there durably; the one before must not go first.
+    sync_directory(directory)?;
     generations.sort_unstable();
-    let newest = generations.pop().unwrap_or(1);
+    let newest = generations.pop();
     for old in generations {
         let path = file_path(directory, old);
         shoal_files::remove(&path).map_err(ConsensusError::io("remove", &path))?;
     }
     Ok(newest)
+}
+
+/// Makes an empty state, of generation 1: beside, then put in place, since a database cut short while it is made is none
+/// that redb would ever open.
+fn make_first(directory: &Path, cache_bytes: usize) -> Result<u64, ConsensusError> {
+    const FIRST: u64 = 1;
+    let beside = directory.join(INCOMING);
+    drop(open_database(&beside, cache_bytes)?);
+    let path = file_path(directory, FIRST);
+    shoal_files::rename(&beside, &path).map_err(ConsensusError::io("put in place", &path))?;
+    sync_directory(directory)?;
+    Ok(FIRST)
 }
 
 pub(super) fn open_database(path: &Path, cache_bytes: usize) -> Result<Database, ConsensusError> {

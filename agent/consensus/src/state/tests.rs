@@ -11,7 +11,7 @@ use crate::types::{EncodedBatch, Entry, LogId, SnapshotMeta, StoredMembership};
 
 const CACHE_BYTES: usize = 1024 * 1024;
 
-fn entry(index: u64, command: Command) -> Entry {
+pub(crate) fn entry(index: u64, command: Command) -> Entry {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&index.to_le_bytes());
     let batch = Batch { time_ms: 1000 + index, submissions: vec![Submission { id: CommandId(id), command }] };
@@ -20,7 +20,7 @@ fn entry(index: u64, command: Command) -> Entry {
     Entry { log_id, payload: EntryPayload::Normal(EncodedBatch(encoded.into())) }
 }
 
-fn create_pool(index: u64) -> Entry {
+pub(crate) fn create_pool(index: u64) -> Entry {
     let first = shoal_ledger::AgentRecord {
         id: AgentId([1; 32]),
         name: "first".to_owned(),
