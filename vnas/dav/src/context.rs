@@ -12,6 +12,7 @@ use crate::DoorConfig;
 use crate::DoorStats;
 use crate::href::{UrlPath, volume_named};
 use crate::refusal::Refusal;
+use crate::trash;
 
 /// Where a URL points.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) enum Place {
     Volumes,
     /// A volume or something in it, there or not.
     Node(NodePath),
+    /// In the trash of a volume, there or not: names below its folder.
+    Trash(NodePath),
     /// In a volume there is not.
     Nowhere,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The place a decoded URL path points to.
+    /// The place a decoded URL path points to, the trash left aside.
     pub(crate) fn locate(volumes: &[VolumeRecord], url: &UrlPath) -> Result<Place, Refusal> {
         let Some((volume, names)) = url.names.split_first() else { return Ok(Place::Volumes) };
         let Some(volume) = volume_named(volumes, volume) else { return Ok(Place::Nowhere) };
@@ -60,6 +63,7 @@ impl Request {
     pub(crate) fn node(&self) -> Result<Option<Node>, Refusal> {
         match &self.place {
             Place::Node(path) => self.drive.node(path).map_err(|error| self.refusal(&error)),
+            Place::Trash(path) => self.drive.trash_node(path).map_err(|error| self.refusal(&error)),
             Place::Volumes | Place::Nowhere => Ok(None),
         }
     }
@@ -68,6 +72,7 @@ impl Request {
     pub(crate) fn path_to_change(&self) -> Result<&NodePath, Refusal> {
         match &self.place {
             Place::Node(path) => Ok(path),
+            Place::Trash(_) => Err(trash::read_only()),
             Place::Volumes => Err(Refusal::new(StatusCode::FORBIDDEN, "volumes are not changed from here")),
             Place::Nowhere if self.url.names.len() == 1 => {
                 Err(Refusal::new(StatusCode::FORBIDDEN, "volumes are not made from here"))

@@ -147,7 +147,7 @@ impl Door {
             drive: self.drive.clone(),
             config: Arc::clone(&self.config),
             stats: Arc::clone(&self.stats),
-            place: Request::locate(&volumes, &url)?,
+            place: Request::place_of(&self.drive, &volumes, &url)?,
             method: parts.method.clone(),
             headers: std::mem::take(&mut parts.headers),
             url,

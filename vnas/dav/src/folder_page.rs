@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 use shoal_ledger::Node;
 
 use crate::body::Body;
-use crate::context::{Request, is_folder};
+use crate::context::{Place, Request, is_folder};
 use crate::href::encode_name;
 use crate::refusal::Refusal;
 use crate::times::rfc3339;
@@ -25,7 +25,11 @@ pub(crate) fn volumes(request: &Request) -> Result<Response<Body>, Refusal> {
 
 /// What is in a folder.
 pub(crate) fn folder(request: &Request, node: &Node) -> Result<Response<Body>, Refusal> {
-    let nodes = request.drive.children(node, None, NODES_LIMIT + 1).map_err(|error| request.refusal(&error))?;
+    let fail = |error| request.refusal(&error);
+    let nodes = match &request.place {
+        Place::Node(path) | Place::Trash(path) => request.children(path, node, None, NODES_LIMIT + 1).map_err(fail)?.0,
+        Place::Volumes | Place::Nowhere => Vec::new(),
+    };
     let mut html = begin(&format!("/{}", request.url.names.join("/")));
     let base = request.url.encode(true);
     let parent = base.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);

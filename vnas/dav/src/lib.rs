@@ -43,6 +43,7 @@ mod stats;
 mod strangers;
 mod throttle;
 mod times;
+mod trash;
 mod xml;
 
 pub use auth::{AuthFailure, Authenticator, Principal};

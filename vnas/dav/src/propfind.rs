@@ -180,13 +180,15 @@ impl Listing {
     fn begin(&mut self, out: &mut String, node: Option<Node>) -> Result<(), DriveError> {
         self.space = self.space_told()?;
         let request = Arc::clone(&self.request);
-        let (Some(node), Place::Node(path)) = (node, &request.place) else { return self.begin_volumes(out) };
-        let name = match path.name() {
-            Some(_) => node.name.clone(),
-            None => request.url.names.first().cloned().unwrap_or_default(),
+        let (Some(node), Place::Node(path) | Place::Trash(path)) = (node, &request.place) else {
+            return self.begin_volumes(out);
+        };
+        let name = match path.is_root() && !request.is_in_trash() {
+            true => request.url.names.first().cloned().unwrap_or_default(),
+            false => node.name.clone(),
         };
         let href = request.url.encode(is_folder(&node));
-        let locks = if self.wanted.includes_locks() { request.drive.locks(path, false)? } else { Vec::new() };
+        let locks = if self.tells_locks() { request.drive.locks(path, false)? } else { Vec::new() };
         self.write(out, &href, &name, &node, &locks.iter().collect::<Vec<_>>())?;
         if is_folder(&node) && self.depth != Depth::Zero {
             self.push(href, path.clone(), node)?;
@@ -222,16 +224,23 @@ impl Listing {
             return Ok(None);
         }
         let volume = match &self.request.place {
-            Place::Node(path) => self.request.volumes.iter().find(|volume| volume.id == path.volume),
+            Place::Node(path) | Place::Trash(path) => {
+                self.request.volumes.iter().find(|volume| volume.id == path.volume)
+            }
             Place::Volumes | Place::Nowhere => self.request.volumes.first(),
         };
         volume.map(|volume| self.request.drive.space(volume)).transpose()
     }
 
     fn push(&mut self, href: String, path: NodePath, node: Node) -> Result<(), DriveError> {
-        let locks = if self.wanted.includes_locks() { self.locks_in(&path)? } else { Locks::default() };
+        let locks = if self.tells_locks() { self.locks_in(&path)? } else { Locks::default() };
         self.pending.push(Folder { href, path, node, after: None, locks });
         Ok(())
+    }
+
+    /// Whether locks are asked for, and there can be any.
+    fn tells_locks(&self) -> bool {
+        self.wanted.includes_locks() && !self.request.is_in_trash()
     }
 
     fn locks_in(&self, folder: &NodePath) -> Result<Locks, DriveError> {
@@ -250,9 +259,9 @@ impl Listing {
     /// Writes the next page; true when there is no other.
     fn page(&mut self, out: &mut String) -> Result<bool, DriveError> {
         let Some(mut folder) = self.pending.pop() else { return Ok(true) };
-        let nodes = self.request.drive.children(&folder.node, folder.after.as_deref(), PAGE_NODES)?;
-        let more = nodes.len() == PAGE_NODES;
-        folder.after = nodes.last().map(|node| node.name.clone());
+        let (nodes, next) = self.request.children(&folder.path, &folder.node, folder.after.as_deref(), PAGE_NODES)?;
+        let more = next.is_some();
+        folder.after = next;
         out.reserve(nodes.len() * 1024);
         let mut folders = Vec::new();
         for node in nodes {

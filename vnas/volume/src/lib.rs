@@ -5,7 +5,7 @@
 //! in parallel → one command to the ledger. Reading: the other way round from the k cheapest sources.
 //!
 //! ```text
-//!  drive ─┬─ namespace, checks, space                          names, locks, room: the ledger's
+//!  drive ─┬─ namespace, checks, space, trash                   names, locks, room: the ledger's
 //!         ├─ writer ─ pipeline ─ upload ─ place                file → chunks → one chunk sealed → its shards placed
 //!         │            └ staging                               long files told to the ledger bit by bit
 //!         └─ reader ─ chunks, read_chunk ─ cache | fetch       file → which stripes → memory, or k of their shards
@@ -42,6 +42,8 @@ mod staging;
 mod stats;
 pub mod stripe;
 pub mod testing;
+mod trash;
+mod trash_name;
 mod upload;
 mod writer;
 
@@ -54,4 +56,5 @@ pub use rebuild::{LostShard, RebuildError, Rebuilt, STRIPE_LIMIT_BYTES, rebuild}
 pub use recut::Recut;
 pub use space::{WantedRoom, room_for_files};
 pub use stats::{BadShard, DriveStats};
+pub use trash::TRASH_FOLDER;
 pub use writer::FileWriter;

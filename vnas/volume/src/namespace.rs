@@ -142,7 +142,7 @@ impl Drive {
         self.change(Command::Unlock { token, path: path.clone(), user }).await.map(drop)
     }
 
-    async fn change(&self, command: Command) -> Result<Outcome, DriveError> {
+    pub(crate) async fn change(&self, command: Command) -> Result<Outcome, DriveError> {
         if !matches!(command, Command::Remove { .. } | Command::Rename { .. } | Command::Unlock { .. }) {
             self.shared.admit()?;
         }

@@ -30,7 +30,7 @@ type Answer<T> = Result<Json<T>, Failure>;
 /// A JSON body whose faults are told in our own words.
 #[derive(FromRequest)]
 #[from_request(via(Json), rejection(Failure))]
-pub(super) struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
@@ -171,23 +171,27 @@ fn checked_survive(survive: u8) -> Result<u8, Failure> {
 pub(super) async fn volumes(State(api): Shared, _caller: Caller) -> Answer<Vec<VolumeView>> {
     let view = api.agent.ledger.view()?;
     let volumes = query::volumes(&*view)?;
-    Ok(Json(volumes.iter().map(|volume| volume_view(&api, volume)).collect()))
+    let volumes: Result<Vec<VolumeView>, Failure> = volumes.iter().map(|volume| volume_view(&api, volume)).collect();
+    Ok(Json(volumes?))
 }
 
-fn volume_view(api: &Api, volume: &VolumeRecord) -> VolumeView {
+fn volume_view(api: &Api, volume: &VolumeRecord) -> Result<VolumeView, Failure> {
+    let trash = query::trash_totals_of(&*api.agent.ledger.view()?, volume.id)?;
     let space = api.agent.drive.as_ref().and_then(|drive| drive.space(volume).ok());
-    VolumeView {
+    Ok(VolumeView {
         name: volume.name.clone(),
         survive: volume.policy.survive,
         compress: volume.policy.compress,
         files: volume.files,
         bytes: volume.bytes,
+        trash_files: trash.files,
+        trash_bytes: trash.bytes,
         free_bytes: space.map(|space| space.free_bytes),
         created_ms: volume.created_ms,
-    }
+    })
 }
 
-fn volume_named(api: &Api, name: &str) -> Result<VolumeRecord, Failure> {
+pub(super) fn volume_named(api: &Api, name: &str) -> Result<VolumeRecord, Failure> {
     let view = api.agent.ledger.view()?;
     query::volume_by_name(&*view, name)?.ok_or_else(|| Failure::missing(format!("there is no volume {name}")))
 }
@@ -205,7 +209,7 @@ pub(super) async fn create_volume(
     api.agent.ledger.submit(Command::CreateVolume { name: new.name.clone(), policy }).await?;
     tracing::info!(user = %caller.user, volume = %new.name, "volume made");
     api.agent.ledger.barrier().await?;
-    Ok(Json(volume_view(&api, &volume_named(&api, &new.name)?)))
+    Ok(Json(volume_view(&api, &volume_named(&api, &new.name)?)?))
 }
 
 pub(super) async fn change_volume(

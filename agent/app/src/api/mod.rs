@@ -12,6 +12,7 @@ mod metrics;
 mod pages;
 mod serve;
 mod session;
+mod trash;
 pub mod types;
 
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/policy", get(handlers::policy).put(handlers::set_policy))
         .route("/volumes", get(handlers::volumes).post(handlers::create_volume))
         .route("/volumes/{name}", axum::routing::patch(handlers::change_volume).delete(handlers::remove_volume))
+        .route("/trash", get(trash::list))
+        .route("/trash/restore", post(trash::restore))
+        .route("/trash/empty", post(trash::empty))
         .route("/users", get(handlers::users))
         .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user));
     Router::new()

@@ -2,7 +2,7 @@
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
-use shoal_ledger::{AgentState, UserRole};
+use shoal_ledger::{AgentState, TrashReason, UserRole};
 
 /// How this machine's CLI signs in at this machine's agent: a file only its owner can read, renewed at every start.
 #[derive(Clone, Serialize, Deserialize)]
@@ -146,6 +146,10 @@ pub struct VolumeView {
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
+    /// Versions of files in its trash; not counted in `files`.
+    pub trash_files: u64,
+    /// Bytes of those; not counted in `bytes`.
+    pub trash_bytes: u64,
     /// Bytes that can still be stored.
     pub free_bytes: Option<u64>,
     /// When it was made, in ms since 1970 UTC.
@@ -197,6 +201,95 @@ mod double_option {
 pub struct PolicyView {
     /// How many agents may be lost without losing data.
     pub survive: u8,
+}
+
+/// `GET trash?volume=NAME&path=/PATH&limit=N`: all of these may be left out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrashList {
+    /// Versions at and below the path, in the order of paths, those of one path oldest first.
+    pub entries: Vec<TrashView>,
+    /// Whether there are more than are listed.
+    pub more: bool,
+    /// Versions in the trash of the volumes, wherever they were.
+    pub files: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+}
+
+/// A version of a file in the trash.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrashView {
+    /// Its number, to restore it by.
+    pub id: u64,
+    /// The volume it was in.
+    pub volume: String,
+    /// Where it was there.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When its content was last changed, in ms since 1970 UTC.
+    pub modified_ms: i64,
+    /// When it went, in ms since 1970 UTC.
+    pub since_ms: u64,
+    /// Until when it is kept if there is room, in ms since 1970 UTC.
+    pub expires_ms: u64,
+    /// Who deleted or overwrote it.
+    pub user: String,
+    /// Why it went.
+    pub reason: TrashReason,
+}
+
+/// `POST trash/restore`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// The volume of `path`; may be left out where there is only one.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// A file, whose newest version is restored, or a folder, of which all that was deleted is.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The number of a version; goes before `path`.
+    #[serde(default)]
+    pub id: Option<u64>,
+    /// Where to put it instead of where it was.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Replace a file that stands there.
+    #[serde(default)]
+    pub overwrite: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RestoreAnswer {
+    /// Where the files are now.
+    pub restored: Vec<String>,
+    /// Files of a folder left alone, as something stands there.
+    pub skipped: u64,
+    /// Whether there is more to restore: repeat the call.
+    pub more: bool,
+}
+
+/// `POST trash/empty`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EmptyRequest {
+    /// Of which volume; all when left out.
+    #[serde(default)]
+    pub volume: Option<String>,
+    /// Only what went longer ago than so many seconds.
+    #[serde(default)]
+    pub older_than_s: u64,
+}
+
+/// What went for good.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EmptyAnswer {
+    /// Versions.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether there is more to let go of: repeat the call.
+    pub more: bool,
 }
 
 /// A user.

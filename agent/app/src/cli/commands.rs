@@ -164,12 +164,13 @@ fn list_volumes(client: &Client, json: bool) -> Result<(), CliError> {
             v.name.clone(),
             v.files.to_string(),
             bytes(v.bytes),
+            bytes(v.trash_bytes),
             v.free_bytes.map_or_else(|| "?".into(), bytes),
             v.survive.map_or_else(|| "as the pool".into(), |survive| survive.to_string()),
             if v.compress { "yes" } else { "no" }.to_owned(),
         ]
     });
-    table(&["VOLUME", "FILES", "BYTES", "FREE", "SURVIVES", "COMPRESSES"], rows);
+    table(&["VOLUME", "FILES", "BYTES", "IN TRASH", "FREE", "SURVIVES", "COMPRESSES"], rows);
     Ok(())
 }
 
@@ -257,7 +258,7 @@ fn done(said: &str, json: bool) -> Result<(), CliError> {
 }
 
 /// A name as one segment of a URL path.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     name.bytes().map(|byte| if keep(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -8,6 +8,7 @@ mod commands;
 mod discover;
 mod exit;
 pub(crate) mod print;
+mod trash;
 mod up;
 
 use std::path::PathBuf;
@@ -111,6 +112,11 @@ enum Command {
     /// Example: shoal volume create photos --survive 1
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// What was deleted or overwritten, and getting it back.
+    ///
+    /// Example: shoal trash restore /docs/report.txt
+    #[command(subcommand)]
+    Trash(trash::TrashCommand),
     /// How the pool keeps data.
     ///
     /// Example: shoal policy set --survive 2
@@ -329,6 +335,7 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Nodes => commands::nodes(agent, json),
         Command::Node(command) => commands::node(agent, command, json),
         Command::Volume(command) => commands::volume(agent, command, json),
+        Command::Trash(command) => trash::trash(agent, command, json),
         Command::Policy(command) => commands::policy(agent, command, json),
         Command::User(command) => commands::user(agent, command, json),
     }

@@ -28,6 +28,7 @@ use crate::context::{Place, Request, is_folder};
 use crate::href::UrlPath;
 use crate::lock_refresh;
 use crate::refusal::Refusal;
+use crate::trash;
 use crate::xml;
 use errand::{Errand, Job};
 use filesystem::ErrandFiles;
@@ -35,6 +36,9 @@ use locks::ErrandLocks;
 
 /// Answers a request through dav-server.
 pub(crate) async fn answer(request: &Arc<Request>, body: Bytes) -> Result<Response<Body>, Refusal> {
+    if let (Place::Trash(from), "COPY") = (&request.place, request.method.as_str()) {
+        return trash::copy_out(request, from).await;
+    }
     let node = request.node()?;
     let job = job(request, node.as_ref(), &body)?;
     let submitted = conditions::check(request, node.as_ref())?;
@@ -67,11 +71,7 @@ fn job(request: &Request, node: Option<&Node>, body: &[u8]) -> Result<Job, Refus
         "DELETE" => Ok(Job::Remove),
         "COPY" if !deep && depth != Some("0") => Err(Refusal::bad_request("Depth is 0 or infinity")),
         "COPY" | "MOVE" => {
-            let overwrite = match request.header("overwrite").map(str::trim) {
-                None | Some("T" | "t") => true,
-                Some("F" | "f") => false,
-                Some(_) => return Err(Refusal::bad_request("Overwrite is T or F")),
-            };
+            let overwrite = overwrites(request)?;
             let to = destination(request)?;
             Ok(Job::Transfer { to, overwrite, deep: deep || !folder, keep_source: request.method.as_str() == "COPY" })
         }
@@ -85,12 +85,22 @@ fn job(request: &Request, node: Option<&Node>, body: &[u8]) -> Result<Job, Refus
     }
 }
 
-/// Where a COPY or MOVE goes; in a volume, and not the volume itself.
-fn destination(request: &Request) -> Result<UrlPath, Refusal> {
+/// Whether a COPY or MOVE may replace what stands at its destination.
+pub(crate) fn overwrites(request: &Request) -> Result<bool, Refusal> {
+    match request.header("overwrite").map(str::trim) {
+        None | Some("T" | "t") => Ok(true),
+        Some("F" | "f") => Ok(false),
+        Some(_) => Err(Refusal::bad_request("Overwrite is T or F")),
+    }
+}
+
+/// Where a COPY or MOVE goes; in a volume, and not the volume itself or its trash.
+pub(crate) fn destination(request: &Request) -> Result<UrlPath, Refusal> {
     let text = request.header("destination").ok_or_else(|| Refusal::bad_request("there is no Destination"))?;
     let url = request.own_url(text.trim())?;
-    match Request::locate(&request.volumes, &url)? {
+    match Request::place_of(&request.drive, &request.volumes, &url)? {
         Place::Node(path) if !path.is_root() => Ok(url),
+        Place::Trash(_) => Err(trash::read_only()),
         Place::Nowhere if url.names.len() > 1 => Err(Refusal::new(StatusCode::CONFLICT, "there is no such volume")),
         _ => Err(Refusal::new(StatusCode::FORBIDDEN, "volumes are not made or replaced from here")),
     }

@@ -14,3 +14,4 @@ mod listing;
 mod locks;
 mod put;
 mod transfer;
+mod trash;

@@ -10,5 +10,6 @@ mod failing_reads;
 mod failing_writes;
 mod reading;
 mod recut;
+mod trash;
 mod versions;
 mod writing;
