@@ -30,7 +30,7 @@ use crate::health::Health;
 use crate::janitor::Janitor;
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
-use crate::machine::{Background, Foreground, SystemLoad, Wake, WakeWatch};
+use crate::machine::{Background, Checkup, Foreground, OwnStores, SystemLoad, Wake, WakeWatch};
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
 use crate::no_ledger::NoLedger;
@@ -60,6 +60,7 @@ pub(crate) struct Assembly {
     /// Whether it has only just become a member.
     pub(crate) fresh: bool,
     pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) own_stores: Option<OwnStores>,
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) listening: Listening,
     pub(crate) doors: Doors,
@@ -191,6 +192,14 @@ impl Assembly {
         });
         let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
         core.tasks.spawn(watch.run(core.shutdown.clone()));
+        let checkup = Checkup {
+            health: core.health.clone(),
+            wake: core.wake.clone(),
+            own: self.own_stores.clone(),
+            directories: self.config.stores.clone(),
+            smart: self.config.smart.clone(),
+        };
+        core.tasks.spawn(checkup.run(core.shutdown.clone()));
         core.tasks.spawn(core.health.clone().run(core.network.clone(), core.shutdown.clone()));
     }
 

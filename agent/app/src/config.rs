@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use shoal_ledger::AgentRoles;
 
 use crate::AgentError;
+use crate::machine::SmartConfig;
 use crate::secret_file;
 
 /// Format of `agent.toml`. A newer one is refused, an older one migrated.
@@ -26,6 +27,8 @@ pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const LEDGER_CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 /// Bytes of a disk's free space left to its owner unless said otherwise.
 pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Names the program that asks disks how they do, over what `agent.toml` says; empty: none is asked.
+pub const SMARTCTL_VARIABLE: &str = "SHOAL_SMARTCTL";
 /// Seconds between two looks for garbage, at most.
 const JANITOR_INTERVAL_S: u64 = 60;
 /// Characters of an agent's name, at most.
@@ -137,6 +140,8 @@ pub struct AgentConfig {
     pub tls: Option<TlsFiles>,
     /// What it offers to do; a ticket may allow less.
     pub roles: AgentRoles,
+    /// How the disks under the stores are asked how they do.
+    pub smart: SmartConfig,
     /// How long things take; of these only the garbage's grace is in the file.
     pub timing: Timing,
 }
@@ -179,6 +184,7 @@ struct ConfigFile {
     garbage_grace_s: Option<u64>,
     tls: Option<TlsFiles>,
     roles: Option<AgentRoles>,
+    smart: Option<SmartFile>,
     #[serde(default)]
     store: Vec<StoreFile>,
 }
@@ -189,6 +195,14 @@ struct StoreFile {
     directory: PathBuf,
     cap_bytes: Option<u64>,
     reserve_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SmartFile {
+    program: Option<PathBuf>,
+    #[serde(default)]
+    devices: Vec<PathBuf>,
 }
 
 impl AgentConfig {
@@ -213,6 +227,7 @@ impl AgentConfig {
             ledger_cache_bytes: LEDGER_CACHE_BYTES_DEFAULT,
             tls: None,
             roles: AgentRoles::default(),
+            smart: SmartConfig::default(),
             timing: Timing::default(),
         }
     }
@@ -228,6 +243,7 @@ impl AgentConfig {
             config.apply_file(parse(&path, &bytes)?);
         }
         config.apply_overrides(overrides);
+        set(&mut config.smart.program, std::env::var_os(SMARTCTL_VARIABLE).map(PathBuf::from));
         config.check(&path)?;
         Ok(config)
     }
@@ -268,6 +284,10 @@ impl AgentConfig {
         set(&mut self.roles, file.roles);
         self.data_listen = file.data_listen;
         self.tls = file.tls;
+        if let Some(smart) = file.smart {
+            set(&mut self.smart.program, smart.program);
+            self.smart.devices = smart.devices;
+        }
         if let Some(seconds) = file.garbage_grace_s {
             self.timing.garbage_grace = Duration::from_secs(seconds);
             // Looked for as often as it takes to notice in time, but not all the time.
@@ -305,6 +325,9 @@ impl AgentConfig {
         if self.name.is_empty() || self.name.chars().count() > NAME_LIMIT || self.name.chars().any(char::is_control) {
             return fault("the name must have 1 to 64 characters, none of them control characters");
         }
+        if self.smart.devices.iter().any(|device| !device.is_absolute()) {
+            return fault("the devices under [smart] must be whole paths, such as /dev/sda");
+        }
         if self.roles.store && self.stores.is_empty() {
             return fault("an agent that stores needs a store directory");
         }
@@ -336,6 +359,7 @@ impl AgentConfig {
             garbage_grace_s: None,
             tls: self.tls.clone(),
             roles: (self.roles != AgentRoles::default()).then_some(self.roles),
+            smart: None,
             store: self.stores.iter().map(store).collect(),
         }
     }
@@ -442,6 +466,7 @@ mod tests {
             ("version = 1\ncolour = \"red\"", "colour"),
             ("version = 1\nname = \"\"", "1 to 64 characters"),
             ("version = 1\ndav = \"nowhere\"", "dav"),
+            ("version = 1\n[smart]\ndevices = [\"-x\"]", "whole paths"),
             ("version = 1\n[roles]\nstore = false\nmount = false\nvote = false", "does nothing"),
         ] {
             let error = load(text).expect_err(text);

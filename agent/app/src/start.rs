@@ -20,6 +20,7 @@ use crate::context::TICKET_LIFE_LIMIT;
 use crate::data_directory::{DataDirectory, Membership, random_secret};
 use crate::join::{Joined, ask_until_approved, join_with_ticket};
 use crate::listeners::{Doors, Listening};
+use crate::machine::{MeteredStore, OwnStores};
 use crate::run::Agent;
 use crate::settle::FIRST_VOLUME;
 use crate::store_gate::GatedStore;
@@ -109,7 +110,7 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     let config = AgentConfig { api: doors.api_address, dav: doors.dav_address, ..config };
 
     let headroom = room::headroom(&config);
-    let store = open_store(&config, &headroom).await?;
+    let (store, own_stores) = open_store(&config, &headroom).await?.unzip();
     let own = own_record(agent, &config, &listening, store.as_ref());
     let fresh = membership.is_none();
     let (membership, password) = match (membership, entry) {
@@ -129,7 +130,9 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     // Only now: what a join that failed was told must not hold for the one that succeeds.
     config.save_if_new()?;
     let store = store.filter(|_| membership.roles.store);
-    let assembly = Assembly { agent, config, directory, membership, own, fresh, store, headroom, listening, doors };
+    let own_stores = own_stores.filter(|_| membership.roles.store);
+    let assembly =
+        Assembly { agent, config, directory, membership, own, fresh, store, own_stores, headroom, listening, doors };
     assembly.run(password).await
 }
 
@@ -151,14 +154,19 @@ fn refuse_other_pool(config: &AgentConfig, membership: Option<&Membership>, entr
     }
 }
 
-async fn open_store(config: &AgentConfig, headroom: &Arc<Headroom>) -> Result<Option<Arc<dyn ShardStore>>, AgentError> {
+/// The store as others are to use it, and what to look after it by.
+type OpenedStore = (Arc<dyn ShardStore>, OwnStores);
+
+async fn open_store(config: &AgentConfig, headroom: &Arc<Headroom>) -> Result<Option<OpenedStore>, AgentError> {
     if !config.roles.store {
         return Ok(None);
     }
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || stores::open(&config)).await;
-    let inner = opened.map_err(|error| AgentError::Internal(format!("opening the stores: {error}")))??;
-    Ok(Some(Arc::new(GatedStore { inner, headroom: headroom.clone() })))
+    let stores = opened.map_err(|error| AgentError::Internal(format!("opening the stores: {error}")))??;
+    let own = OwnStores { stores: stores.clone(), meter: Arc::default() };
+    let metered = Arc::new(MeteredStore { inner: stores, meter: own.meter.clone() });
+    Ok(Some((Arc::new(GatedStore { inner: metered, headroom: headroom.clone() }), own)))
 }
 
 fn own_record(

@@ -66,6 +66,12 @@ pub struct NodeStatus {
     pub capacity_bytes: u64,
     /// Bytes its shards use, as it last said.
     pub used_bytes: u64,
+    /// How far it can be relied on, 0 to 100, as it last said.
+    pub standing: u8,
+    /// Whether it is likely to fail soon; it is emptied then.
+    pub failing: bool,
+    /// What speaks against it.
+    pub reasons: Vec<String>,
 }
 
 /// What a member is up to. What cannot be reached is said before what an admin decided.
@@ -211,6 +217,9 @@ fn nodes(input: &StatusInput<'_>) -> Vec<NodeStatus> {
                 state: state(member, if member.id == input.agent { Presence::Up } else { health.presence }),
                 capacity_bytes: health.room.map_or(member.capacity_bytes, |room| room.capacity_bytes),
                 used_bytes: health.room.map_or(0, |room| room.used_bytes),
+                standing: health.standing.score,
+                failing: health.standing.failing,
+                reasons: health.standing.reasons,
             }
         })
         .collect();
@@ -282,6 +291,7 @@ mod bad_shard_tests {
 #[cfg(test)]
 mod tests {
     use dci_proto::PoolId;
+    use shoal_care::Standing;
     use shoal_ledger::AgentRoles;
 
     use super::*;
@@ -310,6 +320,7 @@ mod tests {
     struct Scene {
         count: u8,
         away: Vec<(u8, Presence)>,
+        failing: Vec<u8>,
         voters: Vec<u8>,
         agrees: bool,
         census: CensusVerdict,
@@ -318,7 +329,14 @@ mod tests {
     impl Scene {
         fn of(count: u8) -> Self {
             let voters = (1..=[1, 1, 1, 3, 3, 5, 5][usize::from(count)]).collect();
-            Self { count, away: Vec::new(), voters, agrees: true, census: CensusVerdict::default() }
+            Self {
+                count,
+                away: Vec::new(),
+                failing: Vec::new(),
+                voters,
+                agrees: true,
+                census: CensusVerdict::default(),
+            }
         }
 
         fn away(mut self, numbers: &[u8]) -> Self {
@@ -328,6 +346,11 @@ mod tests {
 
         fn stripes(mut self, counts: StripeCounts, least_margin: u8) -> Self {
             self.census = CensusVerdict { counts, least_margin: Some(least_margin), missing_bytes: 0 };
+            self
+        }
+
+        fn failing(mut self, number: u8) -> Self {
+            self.failing.push(number);
             self
         }
 
@@ -342,7 +365,14 @@ mod tests {
                 self.away.iter().find(|(away, _)| *away == number).map_or(Presence::Up, |(_, presence)| *presence)
             };
             let health = (1..=self.count)
-                .map(|number| (agent(number), AgentHealth { presence: presence(number), ..AgentHealth::default() }))
+                .map(|number| {
+                    let reasons = vec!["its disk smells".to_owned()];
+                    let standing = match self.failing.contains(&number) {
+                        true => Standing { score: 10, failing: true, reasons },
+                        false => Standing::default(),
+                    };
+                    (agent(number), AgentHealth { presence: presence(number), standing, ..AgentHealth::default() })
+                })
                 .collect();
             let pool = PoolRecord { id: PoolId::default(), name: "pool".into(), format: 1, survive: 2, created_ms: 0 };
             let quorum = QuorumView {
@@ -383,6 +413,10 @@ mod tests {
         );
         check(Scene::of(6).stripes(counts(9, 0, 0, 0), 2), "Healthy. Survives the loss of any 2 agents.");
         check(Scene::of(6), "Healthy. Survives the loss of any 2 agents.");
+        check(
+            Scene::of(6).failing(3).stripes(counts(9, 0, 0, 0), 2),
+            "Warning: pc-3 is likely to fail (its disk smells). Survives the loss of any 2 agents.",
+        );
         check(
             Scene::of(6).away(&[6]).stripes(counts(1, 8, 0, 0), 1),
             "Degraded: 8 of 9 stripes lack shards. 1 agent does not answer (pc-6). Files survive the loss of any 1 \
@@ -446,7 +480,7 @@ mod tests {
         for key in ["verdict", "survives", "survives_writing", "quorum", "nodes", "stripes", "repair"] {
             assert!(!json[key].is_null(), "{key}");
         }
-        for key in ["id", "name", "state", "capacity_bytes", "used_bytes"] {
+        for key in ["id", "name", "state", "capacity_bytes", "used_bytes", "standing", "failing", "reasons"] {
             assert!(!json["nodes"][0][key].is_null(), "nodes.{key}");
         }
         for key in ["total", "healthy", "degraded", "endangered", "lost"] {

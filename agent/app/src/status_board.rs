@@ -45,8 +45,7 @@ impl StatusBoard {
         let answering = members.iter().map(|member| member.id).filter(|agent| context.health.answers(*agent));
         let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
         let counted = self.count(view, position, reachable.clone()).await?;
-        let health = context.health.view();
-        let own_room = context.health.self_report().room;
+        let health = context.health.view_with_own();
         let quorum = context.quorum();
         let mut report = status::report(&StatusInput {
             agent: context.agent,
@@ -56,10 +55,6 @@ impl StatusBoard {
             quorum: &quorum,
             census: counted.census.judge(&|agent| reachable.contains(&agent)),
         });
-        if let Some(own) = report.nodes.iter_mut().find(|node| node.id == context.agent) {
-            own.capacity_bytes = own_room.capacity_bytes;
-            own.used_bytes = own_room.used_bytes;
-        }
         report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
         report.tell_here(room::refusal(&context.headroom));
         Ok(report)

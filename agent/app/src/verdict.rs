@@ -40,6 +40,9 @@ fn lead(findings: &Findings<'_>) -> String {
     if !findings.quorum {
         return "Read-only.".to_owned();
     }
+    if let Some(failing) = findings.nodes.iter().find(|node| node.failing) {
+        return format!("Warning: {} is likely to fail{}.", failing.name, reason(failing));
+    }
     if findings.nodes.iter().any(|node| node.state == NodeState::Joining) {
         return "An agent is joining.".to_owned();
     }
@@ -47,6 +50,10 @@ fn lead(findings: &Findings<'_>) -> String {
         return "Working, on one agent only.".to_owned();
     }
     "Healthy.".to_owned()
+}
+
+fn reason(node: &NodeStatus) -> String {
+    node.reasons.first().map(|reason| format!(" ({reason})")).unwrap_or_default()
 }
 
 fn no_quorum(findings: &Findings<'_>) -> String {

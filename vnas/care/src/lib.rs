@@ -8,13 +8,14 @@
 //! facts ─ situation ─ need      what one stripe needs, as its holders are
 //!           └ balance, sweep    which of all stripes need something, the most pressing first
 //!               └ keeper        has it done: announce, copy, finish; or cut anew
-//! pace, sleep                   how fast all that may go on; whether this machine was away
+//! pace, sleep, debt             how fast all that may go on; whether this machine was away; what its owner is owed
 //! cleaning                      has what nobody counts on dropped, on proof
 //! plan                          what the keeper would do, without doing it
 //! ```
 
 mod balance;
 mod cleaning;
+pub mod debt;
 mod facts;
 mod keeper;
 mod need;

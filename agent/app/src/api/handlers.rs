@@ -85,6 +85,9 @@ pub(super) async fn nodes(State(api): Shared, _caller: Caller) -> Answer<NodeLis
             site: record.site.clone(),
             capacity_bytes: node.capacity_bytes,
             used_bytes: node.used_bytes,
+            standing: node.standing,
+            failing: node.failing,
+            reasons: node.reasons.clone(),
             version: record.version.clone(),
             addresses: record.data_addresses.iter().map(ToString::to_string).collect(),
         })

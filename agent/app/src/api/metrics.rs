@@ -84,6 +84,11 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     let capacity: Vec<_> =
         report.nodes.iter().map(|node| (label("agent", &node.name), node.capacity_bytes as f64)).collect();
     page.metric("agent_capacity_bytes", "gauge", "Bytes an agent gives.", &capacity);
+    let standing: Vec<_> =
+        report.nodes.iter().map(|node| (label("agent", &node.name), f64::from(node.standing))).collect();
+    page.metric("agent_standing", "gauge", "How far an agent can be relied on, 0 to 100.", &standing);
+    let failing: Vec<_> = report.nodes.iter().map(|node| (label("agent", &node.name), flag(node.failing))).collect();
+    page.metric("agent_failing", "gauge", "Whether an agent is likely to fail soon.", &failing);
     let suspicions = agent.health.suspicions();
     page.counter("suspicions_total", "Times an agent that had answered was suspected.", suspicions.total);
     page.counter(
@@ -106,6 +111,8 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
 
 fn machine_metrics(page: &mut Page, agent: &AgentContext) {
     page.counter("sleeps_total", "Times this machine slept or hung while the agent ran.", agent.wake.now().times);
+    let own = agent.health.self_report();
+    page.gauge("owed_bytes", "Bytes this agent must give back to its owner.", own.owed_bytes as f64);
     let stats = agent.background.stats();
     let each = |value: fn(&ClassStats) -> f64| {
         stats.iter().map(|(class, stats)| (label("class", class.as_str()), value(stats))).collect::<Vec<_>>()

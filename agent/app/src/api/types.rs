@@ -70,6 +70,12 @@ pub struct NodeView {
     pub capacity_bytes: u64,
     /// Bytes of them in use.
     pub used_bytes: u64,
+    /// How far it can be relied on, 0 to 100.
+    pub standing: u8,
+    /// Whether it is likely to fail soon.
+    pub failing: bool,
+    /// What speaks against it.
+    pub reasons: Vec<String>,
     /// Version of Shoal it runs.
     pub version: String,
     /// Where it is reached.

@@ -23,7 +23,12 @@ pub(super) fn status(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
     say!("{}", report.verdict);
     say!("");
     let rows = report.nodes.iter().map(|node| {
-        vec![node.name.clone(), node.state.as_str().to_owned(), bytes(node.used_bytes), bytes(node.capacity_bytes)]
+        vec![
+            node.name.clone(),
+            with_failing(node.state.as_str(), node.failing),
+            bytes(node.used_bytes),
+            bytes(node.capacity_bytes),
+        ]
     });
     table(&["AGENT", "STATE", "USED", "OF"], rows);
     let stripes = &report.stripes;
@@ -37,6 +42,11 @@ pub(super) fn status(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
         stripes.lost
     );
     Ok(())
+}
+
+/// A state with what is wrong beside it.
+fn with_failing(state: &str, failing: bool) -> String {
+    if failing { format!("{state}, failing") } else { state.to_owned() }
 }
 
 pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
@@ -53,14 +63,20 @@ pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
         vec![
             node.name.clone(),
             node.fingerprint.clone(),
-            node.state.clone(),
+            with_failing(&node.state, node.failing),
+            node.standing.to_string(),
             part.to_owned(),
             bytes(node.used_bytes),
             bytes(node.capacity_bytes),
             node.addresses.join(" "),
         ]
     });
-    table(&["AGENT", "FINGERPRINT", "STATE", "LEDGER", "USED", "OF", "ADDRESSES"], rows);
+    table(&["AGENT", "FINGERPRINT", "STATE", "STANDING", "LEDGER", "USED", "OF", "ADDRESSES"], rows);
+    for node in &list.nodes {
+        for reason in &node.reasons {
+            say!("{}: {reason}", node.name);
+        }
+    }
     if !list.waiting.is_empty() {
         say!("\nAsking to join (compare the fingerprint, then `shoal node approve FINGERPRINT`):");
         let rows = list

@@ -45,6 +45,8 @@ struct State {
     core: PresenceCore,
     members: Arc<Vec<AgentRecord>>,
     probing: BTreeSet<AgentId>,
+    /// What this agent owes its owner, and how far it can be relied on.
+    own: (u64, Standing),
 }
 
 impl Health {
@@ -52,7 +54,12 @@ impl Health {
     #[must_use]
     pub fn new(local: AgentId, store: Option<Arc<dyn ShardStore>>, timing: Timing) -> Self {
         let patience = Patience { ping_interval: timing.ping_interval, absent_after: timing.absent_after };
-        let state = State { core: PresenceCore::new(patience), members: Arc::default(), probing: BTreeSet::new() };
+        let state = State {
+            core: PresenceCore::new(patience),
+            members: Arc::default(),
+            probing: BTreeSet::new(),
+            own: (0, Standing::default()),
+        };
         Self {
             local,
             store,
@@ -69,6 +76,17 @@ impl Health {
     #[must_use]
     pub fn view(&self) -> Arc<HealthView> {
         Arc::new(self.state().core.view())
+    }
+
+    /// What is known of everyone now, this agent among them.
+    #[must_use]
+    pub fn view_with_own(&self) -> HealthView {
+        let SelfReport { position, room, owed_bytes, standing } = self.self_report();
+        let state = self.state();
+        // An agent without a store has nothing to say of room.
+        let room = self.store.is_some().then_some(room);
+        let own = AgentHealth { presence: Presence::Up, room, position, owed_bytes, standing, since: Duration::ZERO };
+        state.core.view().with(self.local, own)
     }
 
     /// What is known of an agent now.
@@ -132,16 +150,21 @@ impl Health {
         self.position.store(position, Ordering::Relaxed);
     }
 
+    /// Sets what this agent owes its owner and how far it can be relied on, for it to say so.
+    pub fn set_own(&self, owed_bytes: u64, standing: Standing) {
+        let mut state = self.state();
+        if state.own.1.failing != standing.failing {
+            tracing::warn!(failing = standing.failing, reasons = ?standing.reasons, "how far this agent can be relied on");
+        }
+        state.own = (owed_bytes, standing);
+    }
+
     /// What this agent says of itself.
     #[must_use]
     pub fn self_report(&self) -> SelfReport {
         let room = self.store.as_ref().map(|store| room(store.space())).unwrap_or_default();
-        SelfReport {
-            position: self.position.load(Ordering::Relaxed),
-            room,
-            owed_bytes: 0,
-            standing: Standing::default(),
-        }
+        let (owed_bytes, standing) = self.state().own.clone();
+        SelfReport { position: self.position.load(Ordering::Relaxed), room, owed_bytes, standing }
     }
 
     /// An agent answered, or asked something itself.

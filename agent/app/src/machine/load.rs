@@ -1,5 +1,6 @@
 //! What else goes on at this machine, looked at once a second at most, and only when somebody asks.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +17,7 @@ const BYTES_OF_ONE_REQUEST: u64 = 256 * 1024;
 /// Power supplies looked at, at most.
 const SUPPLIES_LIMIT: usize = 16;
 /// Bytes of a file of the system read, at most.
-const FILE_LIMIT_BYTES: usize = 64 * 1024;
+const FILE_LIMIT_BYTES: u64 = 64 * 1024;
 
 /// Tells what else goes on.
 pub trait LoadSource: Send + Sync {
@@ -119,10 +120,13 @@ fn supplies(directory: &Path) -> Vec<Supply> {
 }
 
 fn read(path: &Path) -> Option<String> {
-    use std::io::Read as _;
+    read_up_to(path, FILE_LIMIT_BYTES)
+}
+
+/// The text of a file of the system, as far as the limit; `None` if it is not there or no text.
+pub(super) fn read_up_to(path: &Path, limit_bytes: u64) -> Option<String> {
     let mut text = String::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(FILE_LIMIT_BYTES as u64).read_to_string(&mut text).ok()?;
+    std::fs::File::open(path).ok()?.take(limit_bytes).read_to_string(&mut text).ok()?;
     Some(text)
 }
 

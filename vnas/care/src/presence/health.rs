@@ -86,6 +86,13 @@ impl HealthView {
         self.agents.get(&agent).cloned().unwrap_or_default()
     }
 
+    /// The same with what is known of one more.
+    #[must_use]
+    pub fn with(mut self, agent: AgentId, health: AgentHealth) -> Self {
+        self.agents.insert(agent, health);
+        self
+    }
+
     /// All that are known of.
     pub fn iter(&self) -> impl Iterator<Item = (AgentId, &AgentHealth)> {
         self.agents.iter().map(|(agent, health)| (*agent, health))
