@@ -4,9 +4,11 @@
 //! does: `kill -9`, SIGSTOP, SIGCONT. [`AgentProcess`] is one agent started by `shoal up` or `shoal join`, for pools a
 //! demo cannot make. [`HttpClient`] speaks HTTP/1.1 over one kept connection with nothing hidden;
 //! [`process`] reads CPU time and memory from `/proc`; [`RandomBytes`] makes bytes that neither compress nor repeat.
+//! [`history`] records what clients did and were told, and judges whether it is linearizable.
 
 mod agent;
 mod demo;
+pub mod history;
 mod http;
 pub mod process;
 mod random;
