@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,11 +42,25 @@ impl HttpResponse {
     }
 }
 
+/// Makes a connection within a time; for servers that are reached in a way of their own.
+pub type Connector = Arc<dyn Fn(SocketAddr, Duration) -> std::io::Result<TcpStream> + Send + Sync>;
+
+/// No connection came about, so that nothing of a request was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct NotConnected(SocketAddr);
+
+impl std::fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "connecting to {}", self.0)
+    }
+}
+
 /// One connection to one server, made anew when it broke between requests.
 pub struct HttpClient {
     address: SocketAddr,
     authorization: String,
     timeout: Duration,
+    connector: Connector,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -54,13 +69,20 @@ impl HttpClient {
     #[must_use]
     pub fn new(address: SocketAddr, user: &str, password: &str, timeout: Duration) -> Self {
         let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        Self { address, authorization: format!("Basic {credentials}"), timeout, connection: None }
+        let connector: Connector = Arc::new(|address, timeout| TcpStream::connect_timeout(&address, timeout));
+        Self { address, authorization: format!("Basic {credentials}"), timeout, connector, connection: None }
+    }
+
+    /// The same, its connections made another way.
+    #[must_use]
+    pub fn with_connector(self, connector: Connector) -> Self {
+        Self { connector, ..self }
     }
 
     /// Sends a request with a whole body and reads the whole answer.
     ///
     /// # Errors
-    /// If the connection fails or the answer is no HTTP.
+    /// If the connection fails ([`NotConnected`] if none came about) or the answer is no HTTP.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<HttpResponse> {
         let mut answer = Vec::new();
         let mut source = body;
@@ -130,8 +152,7 @@ impl HttpClient {
     }
 
     fn connect(&self) -> Result<BufReader<TcpStream>> {
-        let stream = TcpStream::connect_timeout(&self.address, self.timeout)
-            .with_context(|| format!("connecting to {}", self.address))?;
+        let stream = (self.connector)(self.address, self.timeout).context(NotConnected(self.address))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;

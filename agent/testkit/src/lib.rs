@@ -16,6 +16,6 @@ mod wait;
 
 pub use agent::{AgentOptions, AgentProcess, start_pool, wait_until_settled};
 pub use demo::{DemoAgent, DemoInfo, DemoOptions, DemoPool, free_port_base};
-pub use http::{HttpClient, HttpResponse};
+pub use http::{Connector, HttpClient, HttpResponse, NotConnected};
 pub use random::RandomBytes;
 pub use wait::wait_until;

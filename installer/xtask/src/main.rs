@@ -2,6 +2,7 @@
 
 mod accept;
 mod bench;
+mod chaos;
 mod hosts;
 mod purity;
 mod steps;
@@ -28,6 +29,9 @@ enum Task {
     Accept(accept::Options),
     /// Two agents on two hosts (network namespaces) find each other by mDNS, join, and share a file. Needs root.
     Hosts,
+    /// Runs a pool of real processes under clients while agents are killed, stopped, cut off, their disks filled, slowed and
+    /// damaged; then compares every acknowledged byte. Network and disk faults need root.
+    Chaos(chaos::Options),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Layering => purity::check(),
         Task::Accept(options) => accept::run(&options),
         Task::Hosts => hosts::run(),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Bench(bench) => bench::run(&bench),
     }
 }
