@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::AgentError;
 use crate::addresses::certificate_names;
 use crate::auth::Credentials;
+use crate::check::CheckBoard;
 use crate::clock;
 use crate::config::AgentConfig;
 use crate::context::AgentContext;
@@ -329,6 +330,7 @@ impl Assembly {
             credentials,
             tls,
             status: StatusBoard::default(),
+            check: CheckBoard::default(),
             headroom: self.headroom,
             discovery,
             shutdown: core.shutdown,

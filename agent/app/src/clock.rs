@@ -16,6 +16,11 @@ const BEHIND_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A clock this far ahead of what the pool has last seen is wrong, however long the pool lay idle.
 const AHEAD_LIMIT: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
 
+/// A time in ms since 1970 UTC, for people.
+pub(crate) fn shown(ms: u64) -> String {
+    time(ms)
+}
+
 /// Fails if the clock is years off. `seen_ms`: a time the pool is known to have passed, in ms since 1970 UTC; 0 for none.
 pub(crate) fn check(now_ms: u64, seen_ms: u64) -> Result<(), AgentError> {
     let ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

@@ -17,6 +17,7 @@ use shoal_volume::Drive;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Credentials;
+use crate::check::CheckBoard;
 use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
@@ -70,6 +71,7 @@ pub struct AgentContext {
     pub tls: DoorTls,
     pub(crate) status: StatusBoard,
     pub(crate) headroom: Arc<Headroom>,
+    pub(crate) check: CheckBoard,
     pub(crate) discovery: Discovery,
     pub(crate) shutdown: CancellationToken,
 }

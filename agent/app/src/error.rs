@@ -17,6 +17,7 @@
 
 use std::path::PathBuf;
 
+use shoal_consensus::Group;
 use shoal_ledger::{KvError, Rejection, SubmitError};
 
 /// Why an agent could not start, go on, or do what was asked.
@@ -152,6 +153,22 @@ pub enum AgentError {
         /// What failed.
         reason: String,
     },
+    /// The pool was recovered without this agent, which has to join it anew.
+    #[error("the pool was recovered without this agent (generation {}); it joins anew", .group.generation)]
+    Overtaken {
+        /// The group that carries the pool on.
+        group: Group,
+        /// How far this agent's ledger had got.
+        last: u64,
+    },
+    /// Nothing a pool could be recovered from was found.
+    #[error("nothing to recover a pool from in {}: {}", .path.display(), if .problems.is_empty() { "no ledger and no copy of one" } else { .problems })]
+    NothingToRecoverFrom {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is wrong with what was found.
+        problems: String,
+    },
     /// Something inside failed.
     #[error("{0}")]
     Internal(String),
@@ -162,7 +179,11 @@ impl AgentError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Rejected(_) | Self::UnknownAgent(_) | Self::NobodyAsked(_) | Self::AmbiguousName(_) => 5,
+            Self::NothingToRecoverFrom { .. }
+            | Self::Rejected(_)
+            | Self::UnknownAgent(_)
+            | Self::NobodyAsked(_)
+            | Self::AmbiguousName(_) => 5,
             Self::Directory { .. }
             | Self::ForeignDirectory(_)
             | Self::DirectoryInUse(_)
@@ -177,7 +198,7 @@ impl AgentError {
             Self::Config { .. } | Self::Password(_) => 2,
             Self::JoinUnreachable(_) => 3,
             Self::Clock { .. } => 11,
-            Self::Tls(_) | Self::Kv(_) | Self::Consensus(_) | Self::Internal(_) => 1,
+            Self::Overtaken { .. } | Self::Tls(_) | Self::Kv(_) | Self::Consensus(_) | Self::Internal(_) => 1,
         }
     }
 

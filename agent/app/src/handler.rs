@@ -21,7 +21,8 @@ use crate::peers::Peers;
 use crate::proof;
 use crate::rebuild::RebuildRefusal;
 use crate::wire::{
-    self, CopyPiece, Member, MemberList, Method, ShardDelete, ShardGet, ShardNeed, ShardPut, ShardRebuild, Status,
+    self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ShardDelete, ShardGet, ShardList, ShardNeed,
+    ShardPage, ShardPut, ShardRebuild, Status,
 };
 
 /// What requests are answered with; there once the agent has started.
@@ -85,6 +86,7 @@ impl Handler for AgentHandler {
             (Method::ShardGet, _) => parts.shard_get(&request).await,
             (Method::ShardDelete, _) => parts.shard_delete(from, &request).await,
             (Method::ShardNeeded, _) => parts.shard_needed(from, &request).await,
+            (Method::ShardList, _) => parts.shard_list(&request).await,
             (Method::CopyPiece, _) => parts.copy_piece(request).await,
             (Method::ShardRebuild, _) => parts.shard_rebuild(&request).await,
         }
@@ -181,6 +183,16 @@ impl Parts {
         }
         match store.delete(delete.key).await {
             Ok(()) => wire::answer(&()),
+            Err(error) => store_refusal(&error),
+        }
+    }
+
+    async fn shard_list(&self, request: &Request) -> Response {
+        let Some(store) = &self.store else { return no_store() };
+        let Ok(ShardList { after, limit }) = wire::decode::<ShardList>(&request.head) else { return malformed() };
+        let limit = usize::try_from(limit).unwrap_or(SHARD_LIST_LIMIT).min(SHARD_LIST_LIMIT);
+        match store.list(after, limit).await {
+            Ok(shards) => wire::answer(&ShardPage { keys: shards.into_iter().map(|shard| shard.key).collect() }),
             Err(error) => store_refusal(&error),
         }
     }

@@ -34,6 +34,17 @@ pub(crate) fn set(data: &Path) -> Result<(), AgentError> {
     secret_file::create(&path, b"")
 }
 
+/// Forgets that: another ledger takes over. Durable when it returns.
+pub(crate) fn clear(data: &Path) -> Result<(), AgentError> {
+    let path = data.join(MARK_FILE);
+    match std::fs::remove_file(&path).and_then(|()| secret_file::sync_folder(&path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(AgentError::directory("remove", &path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

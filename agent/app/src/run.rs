@@ -17,6 +17,7 @@ use crate::context::AgentContext;
 use crate::data_directory::DataDirectory;
 use crate::handler::AgentHandler;
 use crate::join::Doorkeeper;
+use crate::recover::swap;
 use crate::start::{Entry, start};
 use crate::{room, secret_file};
 
@@ -113,7 +114,7 @@ impl Drop for Agent {
 }
 
 /// Runs an agent until `shutdown`, or until it is asked to stop through its API. One whose disk is full waits for room
-/// and goes on.
+/// and goes on; one that hears that the pool was recovered without it joins anew.
 ///
 /// # Errors
 /// If it cannot start, or its ledger fails for another reason than want of room.
@@ -128,8 +129,10 @@ pub async fn run(
         room::to_start(&config, &shutdown).await;
         let ended = run_once(config.clone(), entry, &shutdown, &mut started).await;
         let Err(error) = ended else { return Ok(()) };
-        if !room::after(&error, &config, &shutdown).await {
-            return Err(error);
+        match error {
+            AgentError::Overtaken { group, last } => swap::begin_anew(&config.data, group, last)?,
+            error if room::after(&error, &config, &shutdown).await => {}
+            error => return Err(error),
         }
         entry = Entry::Usual;
     }
@@ -147,6 +150,12 @@ async fn run_once(
     started(agent.agent.context(), agent.first.as_ref());
     let stop = agent.agent.context().shutdown_token();
     let consensus = agent.agent.context().consensus.clone();
+    let overtaken = async {
+        match &agent.agent.context().consensus {
+            Some(consensus) => (consensus.overtaken().await, consensus.status().last_log),
+            None => std::future::pending().await,
+        }
+    };
     let ledger_fails = async {
         match consensus {
             Some(consensus) => consensus.failure().await,
@@ -156,6 +165,7 @@ async fn run_once(
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = stop.cancelled() => Ok(()),
+        (group, last) = overtaken => Err(AgentError::Overtaken { group, last }),
         // Going on without it would answer everybody with errors that tell nothing.
         reason = ledger_fails => Err(AgentError::LedgerFailed { path: agent.agent.context().data().join("ledger"), reason }),
     };

@@ -36,7 +36,8 @@ pub(crate) struct Settling<'a> {
 impl Settling<'_> {
     /// Settles. What cannot be done without the others is no error: the agent goes on with what it knows.
     pub(crate) async fn settle(&self, password: Option<String>) -> Result<Option<FirstStart>, AgentError> {
-        if self.membership.founder {
+        // A founder that joins a recovered pool anew has an empty ledger, but no pool to make.
+        if self.membership.founder && self.consensus.group().generation == 0 {
             return self.make_pool(password).await;
         }
         let patience = if self.fresh { FIRST_COPY_WAIT } else { KNOWN_COPY_WAIT };

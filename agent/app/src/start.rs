@@ -21,6 +21,7 @@ use crate::data_directory::{DataDirectory, Membership, random_secret};
 use crate::join::{Joined, ask_until_approved, join_with_ticket};
 use crate::listeners::{Doors, Listening};
 use crate::machine::{MeteredStore, OwnStores};
+use crate::recover::swap;
 use crate::run::Agent;
 use crate::settle::FIRST_VOLUME;
 use crate::store_gate::GatedStore;
@@ -94,6 +95,7 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     // Who runs already on that directory says so; where there is none, a port in use is told before one is made.
     let early = if config.data.exists() { None } else { Some(Doors::bind(&config).await?) };
     let directory = Arc::new(DataDirectory::open(&config.data)?);
+    swap::finish(&config.data)?;
     let membership = directory.membership()?;
     refuse_other_pool(&config, membership.as_ref(), &entry)?;
     let doors = match early {

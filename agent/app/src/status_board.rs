@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::AgentId;
+use shoal_consensus::Consensus;
 use shoal_ledger::query;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use crate::AgentError;
 use crate::census::Census;
 use crate::context::AgentContext;
+use crate::recover::swap;
 use crate::room;
 use crate::status::{self, StatusInput, StatusReport};
 
@@ -57,6 +59,13 @@ impl StatusBoard {
         });
         report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
         report.tell_here(room::refusal(&context.headroom));
+        report.tell_here(swap::lost_end(context.data()));
+        let twin = context.consensus.as_ref().and_then(Consensus::twin);
+        report.tell_here(twin.map(|_| {
+            "this pool was recovered twice, from two agents: each carries on a pool of its own, and an admin must say which \
+             one stays (stop the others and give them an empty --data directory)"
+                .to_owned()
+        }));
         Ok(report)
     }
 

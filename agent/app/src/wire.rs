@@ -40,10 +40,12 @@ pub(crate) enum Method {
     Ping = 10,
     /// Make a shard anew in your own store: [`ShardRebuild`]; answers [`ShardRebuilt`] when it is durable.
     ShardRebuild = 11,
+    /// Which shards are there: [`ShardList`]; answers [`ShardPage`].
+    ShardList = 12,
 }
 
 impl Method {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -54,6 +56,7 @@ impl Method {
         Self::Renew,
         Self::Ping,
         Self::ShardRebuild,
+        Self::ShardList,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -187,6 +190,22 @@ pub(crate) struct Member {
     pub(crate) control: Vec<std::net::SocketAddr>,
     pub(crate) data: Vec<std::net::SocketAddr>,
     pub(crate) roles: AgentRoles,
+}
+
+/// Shards of a page, at most.
+pub(crate) const SHARD_LIST_LIMIT: usize = 1000;
+
+/// Which shards follow this one, in the order of their keys?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardList {
+    pub(crate) after: Option<ShardKey>,
+    pub(crate) limit: u32,
+}
+
+/// Shards that are there; none: no more follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardPage {
+    pub(crate) keys: Vec<ShardKey>,
 }
 
 /// A piece of a copy of the ledger.

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::barrier::Questions;
 use crate::elections::Timeouts;
 use crate::files::lock_directory;
+use crate::group::GroupBook;
 use crate::handle::Receiving;
 use crate::log::{LogShared, LogStore};
 use crate::network::Links;
@@ -25,7 +26,7 @@ use crate::state::{StateDump, StateMachine, StateStore};
 use crate::status::Hearing;
 use crate::types::{Metrics, RaftNode};
 use crate::{
-    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, Headroom, barrier, elections, forward,
+    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, Group, Headroom, barrier, elections, forward,
     propose, upkeep,
 };
 
@@ -87,11 +88,12 @@ impl Consensus {
             opening.headroom.tend();
             let log_store =
                 LogStore::open(&opening.directory, opening.agent, state.durable(), opening.headroom.clone())?;
-            Ok::<_, ConsensusError>((lock, state, log_store))
+            let group = Group::read(&opening.directory)?;
+            Ok::<_, ConsensusError>((lock, state, log_store, group))
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (lock, state, log_store) = opened.map_err(|error| ConsensusError::Stopped(error.to_string()))??;
-        let peers = Peers::new(transport);
+        let (lock, state, log_store, group) = opened.map_err(|error| ConsensusError::Stopped(error.to_string()))??;
+        let peers = Peers::new(transport, GroupBook::new(&config.directory, group));
         let machine = StateMachine::new(Arc::clone(&state));
         let raft = RaftNode::new(config.agent, raft_config, Links(peers.clone()), log_store.clone(), machine)
             .await
@@ -194,6 +196,32 @@ impl Consensus {
         match metrics.wait_for(failed).await {
             Ok(now) => now.running_state.as_ref().err().map_or_else(String::new, ToString::to_string),
             Err(_) => "it has stopped".to_owned(),
+        }
+    }
+
+    /// The group this member belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.shared().peers.groups().own()
+    }
+
+    /// Another group of the same generation, where one was heard of: the pool was recovered twice.
+    #[must_use]
+    pub fn twin(&self) -> Option<Group> {
+        self.shared().peers.groups().twin()
+    }
+
+    /// Waits until a member of a newer generation was heard: the pool was recovered, and this member's ledger counts no
+    /// more. It goes on until it is shut down, which should be at once.
+    pub async fn overtaken(&self) -> Group {
+        let mut newer = self.shared().peers.groups().newer();
+        loop {
+            if let Some(group) = *newer.borrow_and_update() {
+                return group;
+            }
+            if newer.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Answering other members.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dci_proto::AgentId;
 use openraft::EntryPayload;
@@ -9,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::consensus::Shared;
+use crate::group::{self, Group, Relation};
 use crate::message::{Message, Reply, StatePiece, decode, encode};
 use crate::propose::{BATCH_COMMANDS, COMMAND_LIMIT_BYTES, Pending, Refusal};
 use crate::state::{IncomingState, StateTransfer};
@@ -29,11 +32,35 @@ impl Shared {
     /// Answers a message. Whatever comes, there is an answer.
     pub(crate) async fn handle(&self, from: AgentId, message: &[u8]) -> Bytes {
         let reply = match decode::<Message>(message) {
-            Ok(message) => self.answer(from, message).await,
+            Ok((theirs, message)) => match self.is_of_our_group(theirs).await {
+                Ok(()) => self.answer(from, message).await,
+                Err(reason) => Reply::Refused(reason),
+            },
             Err(reason) => Reply::Refused(reason),
         };
-        let refused = |reason: String| encode(&Reply::Refused(reason)).unwrap_or_default();
-        encode(&reply).unwrap_or_else(refused)
+        let own = self.peers.groups().own();
+        let refused = |reason: String| encode(own, &Reply::Refused(reason)).unwrap_or_default();
+        encode(own, &reply).unwrap_or_else(refused)
+    }
+
+    /// A member whose ledger is empty joins whatever group speaks to it; others listen to their own only.
+    async fn is_of_our_group(&self, theirs: Group) -> Result<(), String> {
+        let groups = self.peers.groups();
+        let own = groups.own();
+        let relation = groups.hear(&theirs);
+        match relation {
+            Relation::Same => Ok(()),
+            Relation::Newer if self.is_empty() => {
+                let groups = Arc::clone(groups);
+                let adopted = tokio::task::spawn_blocking(move || groups.adopt(theirs)).await;
+                adopted.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            }
+            relation => Err(group::refusal(relation, &own, &theirs)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.state.view().applied.is_none() && self.log_store.last().is_none()
     }
 
     async fn answer(&self, from: AgentId, message: Message) -> Reply {

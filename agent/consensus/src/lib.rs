@@ -25,6 +25,7 @@ mod elections;
 mod error;
 mod files;
 mod forward;
+mod group;
 mod handle;
 mod headroom;
 mod log;
@@ -41,7 +42,9 @@ mod upkeep;
 
 pub use consensus::Consensus;
 pub use error::ConsensusError;
+pub use group::Group;
 pub use headroom::Headroom;
+pub use restore::{RestoreSource, Survey, with_state};
 pub use state::StateDump;
 pub use status::ConsensusStatus;
 

@@ -8,10 +8,12 @@
 mod crash_points;
 mod disk;
 mod index;
+mod replay;
 mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
 mod vote;
 
+pub(crate) use replay::replay;
 pub(crate) use store::{LogShared, LogStore};

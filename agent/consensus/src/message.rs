@@ -1,4 +1,4 @@
-//! What members say to each other: a version byte, then postcard.
+//! What members say to each other: a version byte, the sender's group, the message, in postcard.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use dci_proto::AgentId;
@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_ledger::{Outcome, Rejection};
 
+use crate::Group;
 use crate::types::{LogId, Raft, SnapshotMeta, Vote};
 
 /// The version of the messages below; others are refused.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of a message or an answer, at most; what the control network carries.
 pub(crate) const MESSAGE_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -70,14 +71,15 @@ pub(crate) enum Reply {
     MayStand(bool),
 }
 
-pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Bytes, String> {
+pub(crate) fn encode<T: Serialize>(group: Group, message: &T) -> Result<Bytes, String> {
     let mut bytes = BytesMut::new();
     bytes.put_u8(VERSION);
-    let writer = postcard::to_extend(message, Extend(bytes)).map_err(|error| error.to_string())?;
+    let writer = postcard::to_extend(&(group, message), Extend(bytes)).map_err(|error| error.to_string())?;
     Ok(writer.0.freeze())
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// The sender's group, and the message.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Group, T), String> {
     if bytes.len() > MESSAGE_LIMIT_BYTES {
         return Err(format!("a message of {} bytes is over the limit", bytes.len()));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dci_proto::AgentId;
 
 use crate::ConsensusTransport;
+use crate::group::{self, GroupBook, Relation};
 use crate::message::{MESSAGE_LIMIT_BYTES, Message, Reply, decode, encode};
 
 /// The way to the other members. Clones share it.
@@ -18,6 +19,7 @@ pub(crate) struct Peers {
     quorum: Arc<AtomicBool>,
     /// Who did not answer the last time: asked last.
     silent: Arc<Mutex<BTreeSet<AgentId>>>,
+    groups: Arc<GroupBook>,
 }
 
 /// Why a call has no answer.
@@ -30,12 +32,13 @@ pub(crate) enum CallError {
 }
 
 impl Peers {
-    pub(crate) fn new(transport: Arc<dyn ConsensusTransport>) -> Self {
-        Self { transport, quorum: Arc::default(), silent: Arc::default() }
+    pub(crate) fn new(transport: Arc<dyn ConsensusTransport>, groups: GroupBook) -> Self {
+        Self { transport, quorum: Arc::default(), silent: Arc::default(), groups: Arc::new(groups) }
     }
 
     pub(crate) async fn call(&self, to: AgentId, message: &Message, timeout: Duration) -> Result<Reply, CallError> {
-        let bytes = encode(message).map_err(CallError::Unreachable)?;
+        let own = self.groups.own();
+        let bytes = encode(own, message).map_err(CallError::Unreachable)?;
         if bytes.len() > MESSAGE_LIMIT_BYTES {
             return Err(CallError::TooLarge(bytes.len()));
         }
@@ -43,7 +46,16 @@ impl Peers {
         let answer = tokio::time::timeout(timeout, self.transport.call(to, bytes, timeout)).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis())));
         self.note(to, answer.is_ok());
-        decode(&answer.map_err(CallError::Unreachable)?).map_err(CallError::Unreachable)
+        let (theirs, reply) = decode(&answer.map_err(CallError::Unreachable)?).map_err(CallError::Unreachable)?;
+        match self.groups.hear(&theirs) {
+            Relation::Same => Ok(reply),
+            relation => Err(CallError::Unreachable(group::refusal(relation, &own, &theirs))),
+        }
+    }
+
+    /// Which group this member belongs to.
+    pub(crate) fn groups(&self) -> &Arc<GroupBook> {
+        &self.groups
     }
 
     /// Whether an agent is not known to be away.

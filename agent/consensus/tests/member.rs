@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use harness::{Net, Pool, agent, config, has_folder, make_folder, make_pool};
-use shoal_consensus::{Consensus, ConsensusError};
+use shoal_consensus::{Consensus, ConsensusError, RestoreSource};
 use shoal_ledger::{KvRead, LedgerClient};
 use tempfile::TempDir;
 
@@ -113,8 +113,11 @@ async fn hostile_messages_are_answered_and_change_nothing() {
     for tag in 0..=8u8 {
         for filler in [0x00, 0x01, 0x7f, 0x80, 0xff] {
             for length in [0, 1, 7, 33, 40, 66, 100, 400] {
-                let mut message = vec![1, tag];
-                message.resize(length + 2, filler);
+                // A version, the group of a pool never recovered, a message.
+                let mut message = vec![2];
+                message.resize(19, 0);
+                message.push(tag);
+                message.resize(length + 20, filler);
                 messages.push(message.into());
             }
         }
@@ -141,15 +144,25 @@ async fn a_ledger_begins_anew_from_a_copy_and_a_damaged_copy_is_refused() {
     }
     let directory = TempDir::new().expect("a directory");
     let target = config(agent(5), directory.path());
-    Consensus::restore(target.clone(), pieces.clone().into_iter()).await.expect("the copy is taken");
+    let copy = |pieces: Vec<Bytes>| RestoreSource::Copy(Box::new(pieces.into_iter()));
+    let group = Consensus::restore(target.clone(), 1, copy(pieces.clone())).await.expect("the copy is taken");
+    assert_eq!(group.generation, 1);
     let again = start(5, directory.path()).await.expect("it starts");
     again.barrier().await.expect("it leads itself");
     assert!(has_folder(&again, "folder-9") && !has_folder(&again, "later"));
     assert!(make_folder(&again, "new").await.expect("writing goes on"));
     again.shutdown().await;
     drop(again);
-    let refused = Consensus::restore(target, pieces.clone().into_iter()).await.expect_err("not over a ledger");
+    let refused = Consensus::restore(target, 1, copy(pieces.clone())).await.expect_err("not over a ledger");
     assert!(matches!(refused, ConsensusError::NotEmpty), "{refused}");
+
+    // However it is cut: copies are encrypted in frames of their own size.
+    let mut cut = vec![pieces[0].clone()];
+    cut.extend(pieces[1..pieces.len() - 1].concat().chunks(7).map(Bytes::copy_from_slice));
+    cut.push(pieces[pieces.len() - 1].clone());
+    let elsewhere = TempDir::new().expect("a directory");
+    Consensus::restore(config(agent(6), elsewhere.path()), 1, copy(cut)).await.expect("however it is cut");
+    assert!(has_folder(&start(6, elsewhere.path()).await.expect("it starts"), "folder-9"));
 
     let mut cut_off = pieces.clone();
     cut_off.pop();
@@ -160,7 +173,7 @@ async fn a_ledger_begins_anew_from_a_copy_and_a_damaged_copy_is_refused() {
     flipped[1] = piece.into();
     for (what, pieces) in [("cut off", cut_off), ("flipped", flipped), ("empty", Vec::new())] {
         let directory = TempDir::new().expect("a directory");
-        let refused = Consensus::restore(config(agent(5), directory.path()), pieces.into_iter()).await;
+        let refused = Consensus::restore(config(agent(5), directory.path()), 1, copy(pieces)).await;
         assert!(matches!(refused, Err(ConsensusError::Format(_))), "{what}: {refused:?}");
     }
 }

@@ -10,6 +10,7 @@ mod care;
 mod client;
 mod command;
 mod kv;
+mod leap;
 mod local;
 mod model;
 pub mod query;
@@ -35,6 +36,7 @@ pub use command::{
     Submission,
 };
 pub use kv::{KvError, KvRead, KvWrite, MemoryKv, RowVisitor};
+pub use leap::leap;
 pub use local::LocalLedger;
 pub use model::{
     AgentRecord, AgentRoles, AgentState, GarbageStripe, JoinRequest, Lock, LockScope, Node, NodeContent, NodeKind,

@@ -19,6 +19,7 @@ use super::types::{
     UserView, VolumeChange, VolumeView, WaitingView,
 };
 use crate::auth;
+use crate::check::{CheckBoard, CheckState};
 use crate::status::StatusReport;
 
 /// How many agents a policy may ask to survive the loss of.
@@ -125,6 +126,18 @@ pub(super) async fn node(
     }
     tracing::info!(user = %caller.user, %node, ?action, "node changed");
     Ok(Json(json!({ "done": true })))
+}
+
+/// How far the check is, and what the last one found.
+pub(super) async fn check(State(api): Shared, _caller: Caller) -> Json<CheckState> {
+    Json(api.agent.check.state())
+}
+
+/// Starts a check unless one runs.
+pub(super) async fn start_check(State(api): Shared, caller: Caller) -> Answer<CheckState> {
+    caller.needs(UserRole::Operator)?;
+    CheckBoard::start(&api.agent);
+    Ok(Json(api.agent.check.state()))
 }
 
 pub(super) async fn invite(

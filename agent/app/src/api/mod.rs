@@ -55,6 +55,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/events", get(events::events))
         .route("/nodes", get(handlers::nodes))
         .route("/nodes/{node}", post(handlers::node))
+        .route("/pool/check", get(handlers::check).post(handlers::start_check))
         .route("/invite", post(handlers::invite))
         .route("/discovered", get(handlers::discovered))
         .route("/policy", get(handlers::policy).put(handlers::set_policy))

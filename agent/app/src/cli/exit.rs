@@ -11,6 +11,9 @@ pub enum CliError {
     /// What was typed makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It was not done, for a good reason.
+    #[error("{0}")]
+    Refused(String),
     /// No agent answers.
     #[error("no agent answers at {address}: {reason}")]
     NoAgent {
@@ -50,6 +53,7 @@ impl CliError {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::Refused(_) => 5,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {
                 401 | 403 => 4,

@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod discover;
 mod exit;
+mod pool;
 pub(crate) mod print;
 mod trash;
 mod up;
@@ -127,6 +128,36 @@ enum Command {
     /// Example: shoal user add ana
     #[command(subcommand)]
     User(UserCommand),
+    /// Check the pool as a whole, or recover one that lost its voters for good.
+    ///
+    /// Example: shoal pool check
+    #[command(subcommand)]
+    Pool(PoolCommand),
+}
+
+#[derive(Subcommand)]
+enum PoolCommand {
+    /// Compare the ledger with the shards that the agents have. Changes nothing.
+    ///
+    /// Example: shoal pool check --json
+    Check,
+    /// Carry on a pool that lost its voters for good, from what this computer's agent kept. The agent must not run.
+    ///
+    /// Shows first what was found and what may be missing; changes nothing before you agree.
+    ///
+    /// Example: shoal pool recover --from copy
+    Recover {
+        /// `ledger` (this agent's own), `copy` (the newest encrypted copy it keeps), a file with a copy from another
+        /// agent's DATA/ledger-copies, or a folder with a ledger this agent kept aside [default: whichever is newest].
+        #[arg(long, value_name = "ledger|copy|FILE")]
+        from: Option<String>,
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Do it though agents that voted seem to be there.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -338,6 +369,10 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Trash(command) => trash::trash(agent, command, json),
         Command::Policy(command) => commands::policy(agent, command, json),
         Command::User(command) => commands::user(agent, command, json),
+        Command::Pool(PoolCommand::Check) => pool::check(agent, json),
+        Command::Pool(PoolCommand::Recover { from, yes, force }) => {
+            pool::recover(agent, from.as_deref(), *yes, *force, json)
+        }
     }
 }
 

@@ -125,6 +125,14 @@ impl<'a> Opener<'a> {
         Ok(Self { key, head, rest, frames: 0, ended: false })
     }
 
+    /// The position of the ledger whose state it is; to be believed once a piece was read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let at = MAGIC.len() + 4 + 16;
+        let bytes = self.head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u64::from_le_bytes)
+    }
+
     /// The next piece of the state; `None` after the last.
     ///
     /// # Errors
@@ -190,6 +198,7 @@ mod tests {
 
     fn opened(key: &[u8; 32], copy: &[u8]) -> Result<Vec<u8>, SealedError> {
         let mut opener = Opener::new(key, POOL, copy)?;
+        assert_eq!(opener.position() == 42, copy[28..36] == 42u64.to_le_bytes());
         let mut plain = Vec::new();
         while let Some(piece) = opener.next_piece()? {
             plain.extend(piece);

@@ -68,6 +68,15 @@ fn read_row(piece: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((key, value, rest))
 }
 
+/// Bytes of the whole rows at the beginning.
+fn whole_rows_bytes(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((_, _, after)) = read_row(rest) {
+        rest = after;
+    }
+    bytes.len() - rest.len()
+}
+
 /// Reads a view's rows piece by piece.
 pub(crate) struct RowPieces {
     view: Arc<StateView>,
@@ -161,14 +170,16 @@ pub(crate) struct DumpReader {
     position: Option<u64>,
     checksum: u32,
     complete: bool,
+    /// Bytes of a row whose end has not come yet.
+    begun: Vec<u8>,
 }
 
 impl DumpReader {
     pub(crate) fn new() -> Self {
-        Self { position: None, checksum: 0, complete: false }
+        Self { position: None, checksum: 0, complete: false, begun: Vec::new() }
     }
 
-    /// Takes up the next piece. Blocking.
+    /// Takes up the next bytes, wherever they were cut between the head and the end. Blocking.
     pub(crate) fn read_piece(&mut self, piece: &[u8], incoming: &mut IncomingState) -> Result<(), ConsensusError> {
         let wrong = |what: &str| ConsensusError::Format(format!("this is no copy of a ledger: {what}"));
         if self.complete {
@@ -187,14 +198,20 @@ impl DumpReader {
             return Ok(());
         }
         // No row begins like this: its key would be a gigabyte long.
-        if let Some(rest) = piece.strip_prefix(END_MAGIC) {
+        if self.begun.is_empty()
+            && let Some(rest) = piece.strip_prefix(END_MAGIC)
+        {
             let mut expected = incoming.rows().to_le_bytes().to_vec();
             expected.extend_from_slice(&self.checksum.to_le_bytes());
             self.complete = rest == expected;
             return if self.complete { Ok(()) } else { Err(wrong("its checksum does not hold")) };
         }
         self.checksum = crc32c::crc32c_append(self.checksum, piece);
-        incoming.write_piece(piece)
+        self.begun.extend_from_slice(piece);
+        let whole_bytes = whole_rows_bytes(&self.begun);
+        incoming.write_piece(self.begun.get(..whole_bytes).unwrap_or_default())?;
+        self.begun.drain(..whole_bytes);
+        Ok(())
     }
 
     /// The position in the log whose state it is, if it was all there.

@@ -187,6 +187,23 @@ impl StateStore {
         Ok(())
     }
 
+    /// Begins a new group's ledger from what is here: at a position beyond all that went before, with other members.
+    /// Blocking; durable when this returns.
+    pub(crate) fn begin_generation(&self, last: LogId, membership: StoredMembership) -> Result<(), KvError> {
+        let mut current = self.lock();
+        let transaction = current.database.begin_write().map_err(store_error)?;
+        {
+            let mut rows = StateWriter(transaction.open_table(ROWS).map_err(store_error)?);
+            shoal_ledger::leap(&mut rows, last.index)?;
+        }
+        transaction.commit().map_err(store_error)?;
+        current.applied = Applied { last: Some(last), membership };
+        write_applied(&current.database, &current.applied)?;
+        self.publish(&current, Some(last.index))?;
+        self.durable.send_modify(|durable| durable.next = last.index + 1);
+        Ok(())
+    }
+
     fn publish(&self, current: &Current, batch_position: Option<u64>) -> Result<(), KvError> {
         let view = open_view(&current.database, &current.applied)?;
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);

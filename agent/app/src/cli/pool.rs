@@ -1,0 +1,156 @@
+//! The commands that tend the pool as a whole.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use ureq::http::Method;
+
+use super::client::Client;
+use super::print::{answer, say, table, time};
+use super::{AgentChoice, CliError};
+use crate::AgentError;
+use crate::check::{CheckReport, CheckState};
+use crate::config::default_data_directory;
+use crate::recover::{self, Choice, Plan};
+
+/// Time between two looks how far a check is.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Recovers a pool from what an agent of this computer kept.
+pub(super) fn recover(
+    choice: &AgentChoice,
+    from: Option<&str>,
+    yes: bool,
+    force: bool,
+    json: bool,
+) -> Result<(), CliError> {
+    let data = choice.data.clone().unwrap_or_else(default_data_directory);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let prepared = runtime.block_on(recover::prepare(&data, &Choice::of(from))).map_err(|error| match error {
+        AgentError::DirectoryInUse(path) => {
+            CliError::Failed(format!("an agent runs on {}; stop it first, then recover", path.display()))
+        }
+        error => error.into(),
+    })?;
+    if !json {
+        tell(&prepared.plan);
+    }
+    if prepared.plan.majority_answers(&prepared.plan.agent) && !force {
+        let plan = prepared.give_up()?;
+        if json {
+            answer(&plan)?;
+        }
+        return Err(CliError::Refused(
+            "something answers at the addresses of most agents that voted: the pool does not seem to have lost them. \
+             Nothing was changed. If they are truly gone, say so with --force."
+                .into(),
+        ));
+    }
+    if !yes && !(std::io::stdin().is_terminal() && agreed()) {
+        let plan = prepared.give_up()?;
+        if json {
+            return answer(&plan);
+        }
+        say!("\nNothing was changed. To go on, run it again with --yes.");
+        return Ok(());
+    }
+    let plan = prepared.carry_out()?;
+    if json {
+        return answer(&plan);
+    }
+    say!("\nDone: {} carries the pool on from position {}.", plan.agent, plan.from.position);
+    if let Some(kept) = &plan.kept {
+        say!("Its ledger of before is kept in {}.", kept.display());
+    }
+    say!(
+        "Start it with `shoal up`. The others join it by themselves when they are reached; their shards count at once."
+    );
+    say!("Then `shoal pool check` compares the ledger with the shards on the disks.");
+    Ok(())
+}
+
+fn agreed() -> bool {
+    eprint!("\nType yes to go on: ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).is_ok() && line.trim() == "yes"
+}
+
+fn tell(plan: &Plan) {
+    say!("The pool {} would be carried on by {} alone; the others join it anew.\n", plan.pool, plan.agent);
+    let rows = plan.sources.iter().map(|source| {
+        vec![
+            if *source == plan.from { "*" } else { "" }.to_owned(),
+            source.kind.to_owned(),
+            source.problem.clone().unwrap_or_else(|| source.position.to_string()),
+            source.written_ms.map_or_else(|| "?".into(), time),
+            source.path.display().to_string(),
+        ]
+    });
+    table(&["", "FOUND", "UP TO POSITION", "WRITTEN", "WHERE"], rows);
+    say!("\nVoted until now:");
+    for voter in &plan.voters {
+        say!("  {} {}", voter.name, if voter.answers { "(something answers there)" } else { "(does not answer)" });
+    }
+    say!("\nMay be missing afterwards:");
+    for missing in &plan.may_be_missing {
+        say!("  {missing}");
+    }
+    say!(
+        "\nDo this only if the voters are gone for good. If they are only cut off and go on elsewhere, what they \
+         acknowledge from now on is not in this ledger: when they meet it, they stop, keep their own ledger aside and \
+         join anew."
+    );
+}
+
+/// Compares ledger and shards, showing how far it is.
+pub(super) fn check(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let mut state: CheckState = client.call(Method::POST, "pool/check", &())?;
+    while state.running {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{} of about {} stripes", state.stripes_done, state.stripes_total);
+        }
+        std::thread::sleep(POLL_INTERVAL);
+        state = client.get("pool/check")?;
+    }
+    if let Some(reason) = state.failure {
+        return Err(CliError::Failed(format!("the check could not be finished: {reason}")));
+    }
+    let report = state.report.ok_or_else(|| CliError::Failed("the check left no report".into()))?;
+    if json {
+        return answer(&report);
+    }
+    tell_check(&report);
+    Ok(())
+}
+
+fn tell_check(report: &CheckReport) {
+    let stripes = report.whole + report.short + report.lost;
+    say!(
+        "{stripes} stripes: {} whole, {} readable but short of shards, {} lost.",
+        report.whole,
+        report.short,
+        report.lost
+    );
+    if report.missing_shards > 0 {
+        say!("{} shards are not where the ledger has them.", report.missing_shards);
+    }
+    if !report.silent.is_empty() {
+        say!("Not asked, for they do not answer: {}.", report.silent.join(", "));
+    }
+    for (agent, count) in &report.unnamed {
+        say!(
+            "{count} shards on {agent} belong to no file: written after what the ledger knows, or on their way. They are kept for a day."
+        );
+    }
+    if report.lost_files_total > 0 {
+        say!("\n{} files cannot be read now:", report.lost_files_total);
+        report.lost_files.iter().for_each(|path| say!("  {path}"));
+    }
+    if !report.fresh {
+        say!("\nThe pool cannot agree on changes now, so the ledger asked may be behind.");
+    }
+}
