@@ -29,6 +29,7 @@ use crate::expiry::Expiry;
 use crate::handler::Parts;
 use crate::health::Health;
 use crate::janitor::Janitor;
+use crate::keeping::{Keeping, KeepingBoard, Recutter};
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
 use crate::machine::{Background, Checkup, Foreground, OwnStores, SystemLoad, Wake, WakeWatch};
@@ -43,6 +44,7 @@ use crate::run::{Agent, WaysIn};
 use crate::settle::Settling;
 use crate::start::Started;
 use crate::status_board::StatusBoard;
+use crate::store_gate::GuardedStore;
 use crate::ticket::now_ms;
 use crate::tls::DoorTls;
 use crate::transport::ControlTransport;
@@ -60,7 +62,7 @@ pub(crate) struct Assembly {
     pub(crate) own: AgentRecord,
     /// Whether it has only just become a member.
     pub(crate) fresh: bool,
-    pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) store: Option<Arc<GuardedStore>>,
     pub(crate) own_stores: Option<OwnStores>,
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) listening: Listening,
@@ -81,6 +83,7 @@ struct Core {
     foreground: Arc<Foreground>,
     background: Arc<Background>,
     wake: Wake,
+    keeping: Arc<KeepingBoard>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
@@ -114,13 +117,18 @@ impl Assembly {
         self.tend_ledger(&mut core);
         let drive = self.open_drive(&mut core)?;
         self.tend_trash(&mut core, drive.clone());
+        self.keep_volume(&mut core, drive.as_ref())?;
         let agent = self.open_doors(core, drive)?;
         Ok(Started { agent, first })
     }
 
     async fn core(&self) -> Result<Core, AgentError> {
         let network: Arc<dyn Network> = self.listening.net.clone();
-        let health = Arc::new(Health::new(self.agent, self.store.clone(), self.config.timing.clone()));
+        let health = Arc::new(Health::new(
+            self.agent,
+            self.store.clone().map(|store| store as Arc<dyn ShardStore>),
+            self.config.timing.clone(),
+        ));
         let (directory, membership) = (self.directory.clone(), self.membership.clone());
         let members = Arc::new(MemberBook::new(network.clone(), health.clone(), directory, membership));
         let consensus = match self.membership.roles.mount || self.membership.roles.vote {
@@ -156,6 +164,7 @@ impl Assembly {
             foreground,
             background,
             wake,
+            keeping: Arc::default(),
             tasks,
             shutdown,
         })
@@ -190,6 +199,8 @@ impl Assembly {
             peers: core.peers.clone(),
             copies: core.shelf.clone(),
             foreground: core.foreground.clone(),
+            keeping: core.keeping.clone(),
+            recutter: OnceLock::new(),
         });
         let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
         core.tasks.spawn(watch.run(core.shutdown.clone()));
@@ -269,6 +280,26 @@ impl Assembly {
         core.tasks.spawn(keeper.run(core.shutdown.clone()));
     }
 
+    /// Has lost shards rebuilt and stripes cut anew whenever this agent leads, and does its part when another one does.
+    fn keep_volume(&self, core: &mut Core, drive: Option<&Drive>) -> Result<(), AgentError> {
+        let recutter =
+            Arc::new(Recutter::new(self.agent, core.network.clone(), drive.cloned(), core.background.clone()));
+        self.listening.handler.set_recutter(recutter.clone());
+        let Some(consensus) = core.consensus.clone() else { return Ok(()) };
+        let keeping = Keeping {
+            agent: self.agent,
+            consensus,
+            ledger: core.ledger.clone(),
+            health: core.health.clone(),
+            peers: core.peers.clone(),
+            recutter,
+            board: core.keeping.clone(),
+            key: self.directory.key_seed()?,
+        };
+        core.tasks.spawn(keeping.run(core.shutdown.clone()));
+        Ok(())
+    }
+
     fn open_drive(&self, core: &mut Core) -> Result<Option<Drive>, AgentError> {
         if !self.membership.roles.mount {
             return Ok(None);
@@ -322,7 +353,7 @@ impl Assembly {
             ledger: core.ledger,
             consensus: core.consensus,
             drive,
-            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(0))),
+            store: self.store.map_or_else(|| Arc::new(MemoryStore::new(0)) as Arc<dyn ShardStore>, |store| store),
             health: core.health,
             network: core.network,
             background: core.background,
@@ -332,6 +363,7 @@ impl Assembly {
             status: StatusBoard::default(),
             check: CheckBoard::default(),
             headroom: self.headroom,
+            keeping: core.keeping,
             discovery,
             shutdown: core.shutdown,
         });

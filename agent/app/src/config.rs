@@ -31,6 +31,8 @@ pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 pub const SMARTCTL_VARIABLE: &str = "SHOAL_SMARTCTL";
 /// Seconds between two looks for garbage, at most.
 const JANITOR_INTERVAL_S: u64 = 60;
+/// How long shards that are on another agent now are left alone, at most.
+const SURPLUS_GRACE: Duration = Duration::from_secs(60);
 /// Characters of an agent's name, at most.
 const NAME_LIMIT: usize = 64;
 
@@ -70,6 +72,8 @@ pub struct Timing {
     pub absent_after: Duration,
     /// Garbage is left alone for this long: readers may be at it.
     pub garbage_grace: Duration,
+    /// Shards that are on another agent now are left alone for this long: readers may be on the way.
+    pub surplus_grace: Duration,
     /// Time between two looks for garbage.
     pub janitor_interval: Duration,
     /// Time between two looks at who is a member and who should vote.
@@ -97,6 +101,7 @@ impl Default for Timing {
             probe_timeout: Duration::from_millis(400),
             absent_after: Duration::from_secs(30 * 60),
             garbage_grace: Duration::from_secs(10 * 60),
+            surplus_grace: SURPLUS_GRACE,
             janitor_interval: Duration::from_secs(JANITOR_INTERVAL_S),
             membership_interval: Duration::from_secs(5),
             voter_trial: Duration::from_secs(1),
@@ -290,6 +295,7 @@ impl AgentConfig {
         }
         if let Some(seconds) = file.garbage_grace_s {
             self.timing.garbage_grace = Duration::from_secs(seconds);
+            self.timing.surplus_grace = SURPLUS_GRACE.min(self.timing.garbage_grace);
             // Looked for as often as it takes to notice in time, but not all the time.
             self.timing.janitor_interval = Duration::from_secs(seconds.clamp(1, JANITOR_INTERVAL_S));
         }

@@ -22,6 +22,7 @@ use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
 use crate::health::Health;
+use crate::keeping::KeepingBoard;
 use crate::machine::{Background, Wake};
 use crate::status::{QuorumView, StatusReport};
 use crate::status_board::StatusBoard;
@@ -72,6 +73,7 @@ pub struct AgentContext {
     pub(crate) status: StatusBoard,
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) check: CheckBoard,
+    pub(crate) keeping: Arc<KeepingBoard>,
     pub(crate) discovery: Discovery,
     pub(crate) shutdown: CancellationToken,
 }

@@ -79,15 +79,18 @@ fn next_expiry_ms(view: &dyn KvRead, timing: &Timing) -> Result<Option<u64>, KvE
     for volume in query::volumes(view)? {
         query::locks_below(view, &NodePath::root(volume.id))?.iter().for_each(|lock| note(lock.expires_ms));
     }
-    let grace_ms = u64::try_from(timing.garbage_grace.as_millis()).unwrap_or(u64::MAX);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (garbage_ms, surplus_ms) = (ms(timing.garbage_grace), ms(timing.surplus_grace));
     let ledger_ms = query::time_ms(view)?;
-    let droppable = |since_ms: u64| since_ms.saturating_add(grace_ms);
-    let garbage = query::garbage(view, 1)?;
-    garbage.iter().map(|oldest| droppable(oldest.since_ms)).filter(|at_ms| *at_ms > ledger_ms).for_each(&mut note);
     let keep_ms = query::care_policy(view)?.trash_keep_s.saturating_mul(1_000);
     let trash = query::trash_oldest(view, 0, 1)?;
     let over = |since_ms: u64| since_ms.saturating_add(keep_ms);
     trash.iter().map(|oldest| over(oldest.since_ms)).filter(|at_ms| *at_ms > ledger_ms).for_each(&mut note);
+    // What is past its grace and still there waits for its holders, not for time.
+    let (garbage, _) = query::next_useless(view, ledger_ms.saturating_sub(garbage_ms))?;
+    let (_, surplus) = query::next_useless(view, ledger_ms.saturating_sub(surplus_ms))?;
+    garbage.iter().for_each(|since_ms| note(since_ms.saturating_add(garbage_ms)));
+    surplus.iter().for_each(|since_ms| note(since_ms.saturating_add(surplus_ms)));
     Ok(next)
 }
 

@@ -3,7 +3,7 @@
 //! The network has proved who asks and that they are a member. Still nothing is taken on trust that can be checked: a
 //! shard's bytes must have the announced hash, and nothing is dropped without proof.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,20 +15,22 @@ use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
 use crate::copies::CopyShelf;
 use crate::health::{Health, SelfReport};
+use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
 use crate::members::MemberBook;
 use crate::peers::Peers;
-use crate::proof;
+use crate::proof::{self, Because};
 use crate::rebuild::RebuildRefusal;
+use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{
     self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ShardDelete, ShardGet, ShardList, ShardNeed,
-    ShardPage, ShardPut, ShardRebuild, Status,
+    ShardPage, ShardPut, ShardRebuild, Status, StripeRecut,
 };
 
 /// What requests are answered with; there once the agent has started.
 pub(crate) struct Parts {
     pub(crate) agent: AgentId,
-    pub(crate) store: Option<Arc<dyn ShardStore>>,
+    pub(crate) store: Option<Arc<GuardedStore>>,
     pub(crate) consensus: Option<Consensus>,
     pub(crate) ledger: Option<Arc<dyn LedgerClient>>,
     pub(crate) health: Arc<Health>,
@@ -37,6 +39,9 @@ pub(crate) struct Parts {
     pub(crate) peers: Arc<Peers>,
     pub(crate) copies: Option<Arc<CopyShelf>>,
     pub(crate) foreground: Arc<Foreground>,
+    pub(crate) keeping: Arc<KeepingBoard>,
+    /// There once the drive is open.
+    pub(crate) recutter: OnceLock<Arc<Recutter>>,
 }
 
 /// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
@@ -49,6 +54,13 @@ impl AgentHandler {
     /// Gives it what it answers with.
     pub(crate) fn set(&self, parts: Parts) {
         *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(parts));
+    }
+
+    /// From here on it can cut stripes anew.
+    pub(crate) fn set_recutter(&self, recutter: Arc<Recutter>) {
+        if let Some(parts) = self.parts() {
+            let _ = parts.recutter.set(recutter);
+        }
     }
 
     /// Takes that away again: the parts know the network, which knows this handler.
@@ -78,7 +90,8 @@ impl Handler for AgentHandler {
             (Method::Ping, Lane::Control) => parts.ping(from, &request),
             (Method::Members, Lane::Control) => parts.members(),
             (Method::Renew, Lane::Control) => parts.renew(from, &request).await,
-            (Method::Consensus | Method::Ping | Method::Members | Method::Renew, _) => {
+            (Method::Progress, Lane::Control) => wire::answer(&parts.keeping.progress()),
+            (Method::Consensus | Method::Ping | Method::Members | Method::Renew | Method::Progress, _) => {
                 wire::refusal(Status::Refused, "that goes on the control network only")
             }
             (_, Lane::Control) => wire::refusal(Status::Refused, "that goes on the data channel only"),
@@ -89,6 +102,7 @@ impl Handler for AgentHandler {
             (Method::ShardList, _) => parts.shard_list(&request).await,
             (Method::CopyPiece, _) => parts.copy_piece(request).await,
             (Method::ShardRebuild, _) => parts.shard_rebuild(&request).await,
+            (Method::StripeRecut, _) => parts.stripe_recut(&request).await,
         }
     }
 }
@@ -171,19 +185,19 @@ impl Parts {
     async fn shard_delete(&self, from: AgentId, request: &Request) -> Response {
         let Some(store) = &self.store else { return no_store() };
         let Ok(delete) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
-        let proved = match &self.ledger {
-            Some(ledger) => proof::check(ledger, delete, self.agent).await,
-            None => {
-                let witnesses = self.members.ledger_holders(self.agent);
-                proof::check_with_witnesses(&self.network, &witnesses, from, delete).await
+        let proof = async {
+            match &self.ledger {
+                Some(ledger) => proof::check(ledger, delete.key, self.agent, Because::Asked).await,
+                None => {
+                    let witnesses = self.members.ledger_holders(self.agent);
+                    proof::check_with_witnesses(&self.network, &witnesses, from, delete).await
+                }
             }
         };
-        if let Err(reason) = proved {
-            return wire::refusal(Status::Refused, &reason.to_string());
-        }
-        match store.delete(delete.key).await {
+        match store.delete_proved(delete.key, proof).await {
             Ok(()) => wire::answer(&()),
-            Err(error) => store_refusal(&error),
+            Err(DropError::Kept(reason)) => wire::refusal(Status::Refused, &reason.to_string()),
+            Err(DropError::Store(error)) => store_refusal(&error),
         }
     }
 
@@ -201,7 +215,7 @@ impl Parts {
     async fn shard_needed(&self, holder: AgentId, request: &Request) -> Response {
         let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
         let Ok(asked) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
-        match proof::check(ledger, asked, holder).await {
+        match proof::check(ledger, asked.key, holder, Because::Asked).await {
             Ok(()) => wire::answer(&ShardNeed { needed: false }),
             Err(proof::KeepReason::Needed) => wire::answer(&ShardNeed { needed: true }),
             Err(error) => wire::refusal(Status::Failed, &error.to_string()),
@@ -214,6 +228,17 @@ impl Parts {
             Ok(rebuilt) => wire::answer(&rebuilt),
             Err(RebuildRefusal::Store(error)) => store_refusal(&error),
             Err(error) => wire::refusal(error.status(), &error.to_string()),
+        }
+    }
+
+    async fn stripe_recut(&self, request: &Request) -> Response {
+        let Ok(asked) = wire::decode::<StripeRecut>(&request.head) else { return malformed() };
+        let Some(recutter) = self.recutter.get() else {
+            return wire::refusal(Status::NotReady, "this agent is starting");
+        };
+        match recut_here(recutter, &asked).await {
+            Ok(done) => wire::answer(&done),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
         }
     }
 

@@ -1,16 +1,18 @@
-//! Drops the shards of stripes nothing refers to any more. Run by the ledger's leader.
+//! Drops the shards of stripes nothing refers to any more, and those that are on another agent now. Run by the ledger's leader.
 //!
 //! Each holder checks the proof for itself; a stripe is forgotten when all its holders have dropped their shards, so
 //! it can be stopped at any point and goes on where it was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
 use futures::StreamExt as _;
 use futures::stream;
+use shoal_care::{CleaningGrace, Droppable, droppable};
 use shoal_consensus::Consensus;
-use shoal_ledger::{Command, GarbageStripe, KvError, LedgerClient, query};
+use shoal_ledger::{Command, GarbageStripe, LedgerClient, SurplusShard, query};
 use shoal_volume::ShardPeers;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +20,7 @@ use crate::config::Timing;
 use crate::health::Health;
 use crate::membership::is_leader;
 
-/// Garbage stripes looked at in one round.
+/// Garbage stripes, and surplus shards, dropped in one round.
 const LOOKED_AT: usize = 20_000;
 /// Stripes dropped and then forgotten in one command.
 const BATCH: usize = 128;
@@ -50,11 +52,11 @@ impl Janitor {
         }
     }
 
-    /// One look at the garbage; returns how many stripes are gone for good.
+    /// One look at what may go; returns how many stripes and shards are gone for good.
     async fn round(&self) -> Result<usize, crate::AgentError> {
-        let (due, members) = self.due()?;
+        let (due, members) = self.due().await?;
         let mut gone = 0;
-        for batch in due.chunks(BATCH) {
+        for batch in due.garbage.chunks(BATCH) {
             let drops = stream::iter(batch.to_vec()).map(|garbage| self.drop_stripe(garbage, &members));
             let dropped: Vec<Option<StripeId>> = drops.buffered(DROPS_AT_ONCE).collect().await;
             let stripes: Vec<StripeId> = dropped.into_iter().flatten().collect();
@@ -64,22 +66,48 @@ impl Janitor {
             gone += stripes.len();
             self.ledger.submit(Command::ForgetGarbage { stripes }).await?;
         }
+        for stripes in due.split.chunks(BATCH) {
+            self.ledger.submit(Command::SplitGarbage { stripes: stripes.to_vec() }).await?;
+        }
+        for shards in due.forgotten.chunks(BATCH) {
+            self.ledger.submit(Command::ForgetSurplus { shards: shards.to_vec() }).await?;
+        }
+        for batch in due.surplus.chunks(BATCH) {
+            let drops = stream::iter(batch.to_vec()).map(|shard| self.drop_shard(shard));
+            let dropped: Vec<Option<SurplusShard>> = drops.buffered(DROPS_AT_ONCE).collect().await;
+            let shards: Vec<SurplusShard> = dropped.into_iter().flatten().collect();
+            if shards.is_empty() {
+                continue;
+            }
+            gone += shards.len();
+            self.ledger.submit(Command::ForgetSurplus { shards }).await?;
+        }
         Ok(gone)
     }
 
-    /// Garbage past its grace all of whose holders answer. Time is the ledger's own, which the leader stamps.
-    fn due(&self) -> Result<(Vec<GarbageStripe>, BTreeSet<AgentId>), KvError> {
-        let view = self.ledger.view()?;
-        let now_ms = query::time_ms(&*view)?;
-        let grace_ms = u64::try_from(self.timing.garbage_grace.as_millis()).unwrap_or(u64::MAX);
-        let members: BTreeSet<AgentId> = query::agents(&*view)?.into_iter().map(|member| member.id).collect();
-        let can_drop = |agent: AgentId| !members.contains(&agent) || self.health.answers(agent);
-        let is_due = |garbage: &GarbageStripe| {
-            garbage.since_ms.saturating_add(grace_ms) <= now_ms
-                && garbage.record.shards.iter().filter_map(|place| place.agent).all(can_drop)
+    /// What is past its grace. Time is the ledger's own, which the leader stamps.
+    async fn due(&self) -> Result<(Droppable, BTreeSet<AgentId>), crate::AgentError> {
+        let (view, health) = (self.ledger.view()?, self.health.clone());
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let grace =
+            CleaningGrace { garbage_ms: ms(self.timing.garbage_grace), surplus_ms: ms(self.timing.surplus_grace) };
+        let look = move || {
+            let members: BTreeSet<AgentId> = query::agents(&*view)?.into_iter().map(|member| member.id).collect();
+            Ok((droppable(&*view, grace, &|agent| health.answers(agent), LOOKED_AT)?, members))
         };
-        let due = query::garbage(&*view, LOOKED_AT)?.into_iter().filter(is_due).collect();
-        Ok((due, members))
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.map_err(|error| crate::AgentError::Internal(error.to_string()))?
+    }
+
+    /// Has an agent drop a shard nobody counts on; the shard if it did.
+    async fn drop_shard(&self, shard: SurplusShard) -> Option<SurplusShard> {
+        match self.peers.delete(shard.agent, shard.key).await {
+            Ok(()) => Some(shard),
+            Err(error) => {
+                tracing::debug!(key = %shard.key, agent = %shard.agent, %error, "a surplus shard could not be dropped yet");
+                None
+            }
+        }
     }
 
     /// Has all holders drop their shards; the stripe's id if they all did. What an agent holds that was struck off is no

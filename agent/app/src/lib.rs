@@ -10,7 +10,7 @@
 //!                                    ├─ shoal-store    stores
 //!                                    ├─ shoal-volume   peers (shards to and from members)
 //!                                    ├─ shoal-dav      door · auth · tls
-//!                                    └─ upkeep         health · machine · members · renew · janitor · copies
+//!                                    └─ upkeep         health · machine · members · renew · keeping · janitor · copies
 //! context: what API, CLI, page and metrics see of all that
 //! ```
 //!
@@ -38,6 +38,7 @@ mod handler;
 pub mod health;
 mod janitor;
 mod join;
+pub mod keeping;
 mod ledger_mark;
 mod listeners;
 pub mod machine;

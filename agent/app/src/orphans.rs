@@ -16,7 +16,9 @@ use shoal_ledger::{KvRead, LedgerClient, query};
 use shoal_store::ShardStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{AgentError, proof, secret_file};
+use crate::proof::{self, Because};
+use crate::store_gate::GuardedStore;
+use crate::{AgentError, secret_file};
 
 /// Time between two looks: each goes through all shards.
 const LOOK_INTERVAL: Duration = Duration::from_secs(4 * 60 * 60);
@@ -44,7 +46,7 @@ struct Seen {
 /// Looks for orphans.
 pub(crate) struct Orphans {
     pub(crate) agent: AgentId,
-    pub(crate) store: Arc<dyn ShardStore>,
+    pub(crate) store: Arc<GuardedStore>,
     pub(crate) ledger: Arc<dyn LedgerClient>,
     /// Where what was seen is kept.
     pub(crate) file: PathBuf,
@@ -81,7 +83,8 @@ impl Orphans {
                 let name = key.to_string();
                 let since_ms = before.since_ms.get(&name).copied().unwrap_or(now_ms);
                 if now_ms.saturating_sub(since_ms) >= GRACE_MS {
-                    dropped += usize::from(self.store.delete(key).await.is_ok());
+                    let proof = proof::check(&self.ledger, key, self.agent, Because::Unnamed);
+                    dropped += usize::from(self.store.delete_proved(key, proof).await.is_ok());
                 } else if seen.since_ms.len() < REMEMBERED {
                     seen.since_ms.insert(name, since_ms);
                 }
@@ -104,7 +107,7 @@ impl Orphans {
         let look_up = move || {
             let mut unnamed = Vec::new();
             for key in keys {
-                if !proof::counts_on(&*view, key, agent)? {
+                if proof::may_drop(query::standing(&*view, key, agent)?, Because::Unnamed) {
                     unnamed.push(key);
                 }
             }
@@ -197,7 +200,8 @@ mod tests {
         let bytes = Bytes::from_static(b"bytes");
         let (named, orphan) = (StripeId([1; 16]), StripeId([2; 16]));
         let ledger = ledger_with_file(clock.clone(), named, &bytes).await;
-        let store = Arc::new(MemoryStore::new(1 << 20));
+        let headroom = shoal_consensus::Headroom::new("/", 0);
+        let store = Arc::new(GuardedStore::new(Arc::new(MemoryStore::new(1 << 20)), headroom));
         for stripe in [named, orphan] {
             store.put(ShardKey { stripe, index: 0 }, bytes.clone(), None).await.expect("kept");
         }

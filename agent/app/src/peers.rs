@@ -19,8 +19,9 @@ use shoal_volume::{PeerError, ShardPeers, Urgency};
 
 use crate::config::Timing;
 use crate::health::{Health, Presence};
-use crate::proof;
+use crate::proof::{self, Because};
 use crate::rebuild::{self, RebuildRefusal, Rebuilder};
+use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{self, Method, ShardDelete, ShardGet, ShardPut, ShardRebuild, ShardRebuilt, Status};
 
 /// How long a person waits for one agent that lives, at most.
@@ -33,7 +34,7 @@ const SUSPECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// The members as takers and givers of shards.
 pub(crate) struct Peers {
     agent: AgentId,
-    store: Option<Arc<dyn ShardStore>>,
+    store: Option<Arc<GuardedStore>>,
     network: Arc<dyn Network>,
     health: Arc<Health>,
     ledger: Arc<dyn LedgerClient>,
@@ -44,7 +45,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(
         agent: AgentId,
-        store: Option<Arc<dyn ShardStore>>,
+        store: Option<Arc<GuardedStore>>,
         network: Arc<dyn Network>,
         health: Arc<Health>,
         ledger: Arc<dyn LedgerClient>,
@@ -138,7 +139,7 @@ impl Peers {
         }
     }
 
-    fn local_store(&self) -> Result<&Arc<dyn ShardStore>, PeerError> {
+    fn local_store(&self) -> Result<&Arc<GuardedStore>, PeerError> {
         let none = || PeerError::Failed { agent: self.agent, reason: "this agent holds no shards".into() };
         self.store.as_ref().ok_or_else(none)
     }
@@ -181,13 +182,14 @@ impl ShardPeers for Peers {
     }
 
     async fn delete(&self, agent: AgentId, key: ShardKey) -> Result<(), PeerError> {
-        let position = self.ledger.changed(0).await;
-        let delete = ShardDelete { key, position };
         if agent == self.agent {
-            let proved = proof::check(&self.ledger, delete, agent).await;
-            proved.map_err(|reason| failed(agent, &reason))?;
-            return self.local_store()?.delete(key).await.map_err(|error| store_error(agent, &error));
+            let proof = proof::check(&self.ledger, key, agent, Because::Asked);
+            return self.local_store()?.delete_proved(key, proof).await.map_err(|error| match &error {
+                DropError::Store(error) => store_error(agent, error),
+                DropError::Kept(reason) => failed(agent, reason),
+            });
         }
+        let delete = ShardDelete { key, position: self.ledger.changed(0).await };
         let request = wire::request(Method::ShardDelete, &delete).map_err(|error| failed(agent, &error))?;
         let response = self.call(agent, Urgency::Background, request).await?;
         check(agent, &response)

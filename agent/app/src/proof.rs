@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey};
-use shoal_ledger::{KvError, KvRead, LedgerClient, query};
+use shoal_ledger::{LedgerClient, ShardStanding, query};
 use shoal_net::{Lane, Network};
 
 use crate::wire::{self, Method, ShardDelete, ShardNeed};
 
-/// How long an agent waits for its copy of the ledger to reach the position a request names.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 /// How long an agent without a ledger waits for the word of one that has it.
 const WITNESS_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -19,36 +17,43 @@ const WITNESS_TIMEOUT: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum KeepReason {
     /// A stripe counts on it.
-    #[error("the ledger counts on it")]
+    #[error("the ledger counts on it, or does not want it dropped")]
     Needed,
     /// The proof cannot be checked now.
     #[error("the proof cannot be checked: {0}")]
     Unproved(String),
 }
 
-/// Whether a stripe of the view counts on this agent for this shard.
-pub(crate) fn counts_on(view: &dyn KvRead, key: ShardKey, holder: AgentId) -> Result<bool, KvError> {
-    let record = query::stripe(view, key.stripe)?;
-    let place = record.as_ref().and_then(|record| record.shards.get(usize::from(key.index)));
-    Ok(place.is_some_and(|place| place.agent == Some(holder)))
+/// Why a holder wants a shard gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// Somebody asked for it: the ledger must want it dropped, or never have heard of its stripe.
+    Asked,
+    /// Nobody has named it for longer than any commit may be on its way.
+    Unnamed,
 }
 
-/// Checks in this agent's own copy of the ledger.
+/// Whether that is enough, as the ledger stands to the shard.
+pub(crate) fn may_drop(standing: ShardStanding, because: Because) -> bool {
+    match standing {
+        ShardStanding::Counted | ShardStanding::Coming => false,
+        ShardStanding::Surplus | ShardStanding::Garbage | ShardStanding::Unknown => true,
+        ShardStanding::Elsewhere => because == Because::Unnamed,
+    }
+}
+
+/// Checks in this agent's own copy of the ledger, which must be as new as the question: what is copied to an agent again
+/// after it was dropped there is not hit by an order that comes late.
 pub(crate) async fn check(
     ledger: &Arc<dyn LedgerClient>,
-    asked: ShardDelete,
+    key: ShardKey,
     holder: AgentId,
+    because: Because,
 ) -> Result<(), KeepReason> {
-    let unproved = |error: KvError| KeepReason::Unproved(error.to_string());
-    if let Some(before) = asked.position.checked_sub(1) {
-        let reached = tokio::time::timeout(CATCH_UP_LIMIT, ledger.changed(before)).await;
-        reached.map_err(|_| KeepReason::Unproved("this copy of the ledger is behind".into()))?;
-    }
-    let view = ledger.view().map_err(unproved)?;
-    match counts_on(&*view, asked.key, holder).map_err(unproved)? {
-        true => Err(KeepReason::Needed),
-        false => Ok(()),
-    }
+    ledger.barrier().await.map_err(|error| KeepReason::Unproved(error.to_string()))?;
+    let standing = ledger.view().and_then(|view| query::standing(&*view, key, holder));
+    let standing = standing.map_err(|error| KeepReason::Unproved(error.to_string()))?;
+    if may_drop(standing, because) { Ok(()) } else { Err(KeepReason::Needed) }
 }
 
 /// Checks with an agent that has a ledger, for a holder that has none. The asker is not taken at its word while another

@@ -24,7 +24,7 @@ use crate::machine::{MeteredStore, OwnStores};
 use crate::recover::swap;
 use crate::run::Agent;
 use crate::settle::FIRST_VOLUME;
-use crate::store_gate::GatedStore;
+use crate::store_gate::GuardedStore;
 use crate::ticket::{Ticket, now_ms};
 use crate::{room, stores};
 
@@ -157,7 +157,7 @@ fn refuse_other_pool(config: &AgentConfig, membership: Option<&Membership>, entr
 }
 
 /// The store as others are to use it, and what to look after it by.
-type OpenedStore = (Arc<dyn ShardStore>, OwnStores);
+type OpenedStore = (Arc<GuardedStore>, OwnStores);
 
 async fn open_store(config: &AgentConfig, headroom: &Arc<Headroom>) -> Result<Option<OpenedStore>, AgentError> {
     if !config.roles.store {
@@ -168,14 +168,14 @@ async fn open_store(config: &AgentConfig, headroom: &Arc<Headroom>) -> Result<Op
     let stores = opened.map_err(|error| AgentError::Internal(format!("opening the stores: {error}")))??;
     let own = OwnStores { stores: stores.clone(), meter: Arc::default() };
     let metered = Arc::new(MeteredStore { inner: stores, meter: own.meter.clone() });
-    Ok(Some((Arc::new(GatedStore { inner: metered, headroom: headroom.clone() }), own)))
+    Ok(Some((Arc::new(GuardedStore::new(metered, headroom.clone())), own)))
 }
 
 fn own_record(
     agent: AgentId,
     config: &AgentConfig,
     listening: &Listening,
-    store: Option<&Arc<dyn ShardStore>>,
+    store: Option<&Arc<GuardedStore>>,
 ) -> AgentRecord {
     AgentRecord {
         id: agent,

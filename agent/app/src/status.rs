@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
+use shoal_care::Progress;
 use shoal_ledger::{AgentRecord, AgentState, PoolRecord};
 
 use crate::census::{CensusVerdict, StripeCounts};
@@ -30,6 +31,9 @@ pub struct StatusReport {
     pub stripes: StripeCounts,
     /// What waits to be rebuilt.
     pub repair: RepairStatus,
+    /// What is done to keep the volume whole, as the agent that leads tells it; null where it does not say.
+    #[serde(default)]
+    pub work: Option<Progress>,
 }
 
 impl StatusReport {
@@ -43,6 +47,18 @@ impl StatusReport {
         let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
         self.verdict =
             format!("Damaged: reading here met {shards} missing or damaged on disks that answer. Else: {rest}");
+    }
+
+    /// Tells what is being done and when it will be over, as the agent that leads sees it.
+    pub(crate) fn tell_progress(&mut self, progress: Option<Progress>) {
+        if let Some(progress) = &progress {
+            let waiting = progress.waiting_bytes() + progress.stuck.bytes;
+            self.repair = RepairStatus {
+                queued_bytes: waiting.max(if progress.waiting.is_empty() { 0 } else { self.repair.queued_bytes }),
+                eta_s: if waiting == 0 { self.repair.eta_s } else { progress.eta_s },
+            };
+        }
+        self.work = progress;
     }
 
     /// Tells of what troubles the reporting agent itself.
@@ -201,6 +217,7 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
         quorum,
         stripes: input.census.counts,
         repair: RepairStatus { queued_bytes: input.census.missing_bytes, eta_s: eta_s(input.census) },
+        work: None,
         nodes,
     }
 }
@@ -277,6 +294,7 @@ mod bad_shard_tests {
             nodes: Vec::new(),
             stripes: StripeCounts::default(),
             repair: RepairStatus::default(),
+            work: None,
         };
         report.tell_bad_shards(0);
         assert!(report.verdict.starts_with("Healthy."));

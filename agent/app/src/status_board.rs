@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::AgentError;
 use crate::census::Census;
 use crate::context::AgentContext;
+use crate::keeping::ask_leader;
 use crate::recover::swap;
 use crate::room;
 use crate::status::{self, StatusInput, StatusReport};
@@ -57,6 +58,12 @@ impl StatusBoard {
             quorum: &quorum,
             census: counted.census.judge(&|agent| reachable.contains(&agent)),
         });
+        let progress = match (context.keeping.progress(), quorum.leader) {
+            (Some(own), _) => Some(own),
+            (None, Some(leader)) if leader != context.agent => ask_leader(&context.network, leader).await,
+            (None, _) => None,
+        };
+        report.tell_progress(progress);
         report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
         report.tell_here(room::refusal(&context.headroom));
         report.tell_here(swap::lost_end(context.data()));

@@ -5,7 +5,7 @@
 //! not know a method or a version says so, and the asker treats it as an agent that cannot do that yet.
 
 use bytes::Bytes;
-use dci_proto::{AgentId, ShardHash, ShardKey};
+use dci_proto::{AgentId, ShardHash, ShardKey, StripeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_ledger::{AgentRoles, StripeRecord};
@@ -42,10 +42,14 @@ pub(crate) enum Method {
     ShardRebuild = 11,
     /// Which shards are there: [`ShardList`]; answers [`ShardPage`].
     ShardList = 12,
+    /// Cut a stripe anew: [`StripeRecut`]; answers [`StripeRecutDone`] when the ledger has taken the new one.
+    StripeRecut = 13,
+    /// How far is the keeper? Answers an optional [`shoal_care::Progress`]; none where another agent leads. Control.
+    Progress = 14,
 }
 
 impl Method {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -57,6 +61,8 @@ impl Method {
         Self::Ping,
         Self::ShardRebuild,
         Self::ShardList,
+        Self::StripeRecut,
+        Self::Progress,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -174,6 +180,25 @@ pub(crate) struct ShardRebuilt {
     pub(crate) written_bytes: u64,
     /// Other shards of the stripe that were found missing or damaged, and who should have them.
     pub(crate) bad: Vec<(u8, AgentId)>,
+}
+
+/// Cut a stripe anew for the agents there are now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StripeRecut {
+    pub(crate) stripe: StripeId,
+    /// How many agents may be lost without losing it.
+    pub(crate) survive: u8,
+    /// It has no margin left: goes before other background work.
+    pub(crate) urgent: bool,
+    /// Only to take less room: goes after other background work.
+    pub(crate) idle: bool,
+}
+
+/// What that took; nothing if there was nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct StripeRecutDone {
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
 }
 
 /// The members, as far as an agent without a ledger needs to know them.
@@ -319,8 +344,7 @@ mod tests {
 
     #[test]
     fn a_shard_request_of_version_1_reads_as_it_was_written_then() {
-        let head =
-            ShardPut { key: ShardKey { stripe: dci_proto::StripeId([1; 16]), index: 2 }, hash: ShardHash([3; 16]) };
+        let head = ShardPut { key: ShardKey { stripe: StripeId([1; 16]), index: 2 }, hash: ShardHash([3; 16]) };
         let mut stored = vec![1];
         stored.extend([1; 16]);
         stored.push(2);

@@ -15,6 +15,20 @@ pub fn agent_id_of_seed(seed: &[u8; 32]) -> Result<AgentId, IdentityError> {
     agent_of_key(&keypair(seed)?)
 }
 
+/// Signs with the key of an ed25519 seed.
+///
+/// # Errors
+/// If the seed is no key.
+pub fn sign(seed: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, IdentityError> {
+    keypair(seed)?.sign(message).map_err(|_| IdentityError)
+}
+
+/// Whether an agent signed a message.
+#[must_use]
+pub fn is_signed_by(agent: AgentId, message: &[u8], signature: &[u8]) -> bool {
+    ed25519::PublicKey::try_from_bytes(&agent.0).is_ok_and(|key| key.verify(message, signature))
+}
+
 pub(crate) fn keypair(seed: &[u8; 32]) -> Result<Keypair, IdentityError> {
     let mut copy = Zeroizing::new(*seed);
     Keypair::ed25519_from_bytes(copy.as_mut_slice()).map_err(|_| IdentityError)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use dci_proto::AgentId;
+use dci_proto::{AgentId, StripeId};
 use shoal_ledger::{GarbageStripe, KvError, KvRead, SurplusShard, query};
 
 /// How long what nobody counts on is left alone: readers may be at it.
@@ -20,6 +20,8 @@ pub struct CleaningGrace {
 pub struct Droppable {
     /// Stripes all of whose holders can be told.
     pub garbage: Vec<GarbageStripe>,
+    /// Stripes some holder of which does not answer: each shard is to be dropped for itself.
+    pub split: Vec<StripeId>,
     /// Shards whose holders can be told.
     pub surplus: Vec<SurplusShard>,
     /// Surplus shards of agents that are no members any more: there is nobody to tell.
@@ -39,13 +41,20 @@ pub fn droppable(
     let now_ms = query::time_ms(view)?;
     let members: BTreeSet<AgentId> = query::agents(view)?.into_iter().map(|member| member.id).collect();
     let can_drop = |agent: AgentId| !members.contains(&agent) || answers(agent);
-    let is_due = |garbage: &GarbageStripe| {
-        garbage.since_ms.saturating_add(grace.garbage_ms) <= now_ms
-            && garbage.record.shards.iter().filter_map(|place| place.agent).all(can_drop)
-    };
-    let garbage = query::garbage(view, limit)?.into_iter().filter(is_due).collect();
-    let surplus = query::surplus(view, limit)?;
-    let (surplus, forgotten): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|one| members.contains(&one.agent));
-    let is_due = |one: &SurplusShard| one.since_ms.saturating_add(grace.surplus_ms) <= now_ms && answers(one.agent);
-    Ok(Droppable { garbage, surplus: surplus.into_iter().filter(is_due).collect(), forgotten })
+    let mut found = Droppable::default();
+    for garbage in query::garbage(view, limit)? {
+        if garbage.since_ms.saturating_add(grace.garbage_ms) > now_ms {
+            continue;
+        }
+        if garbage.record.shards.iter().filter_map(|place| place.agent).all(can_drop) {
+            found.garbage.push(garbage);
+        } else {
+            found.split.push(garbage.stripe);
+        }
+    }
+    let is_due = |one: &SurplusShard| one.since_ms.saturating_add(grace.surplus_ms) <= now_ms;
+    found.surplus =
+        query::surplus_where(view, limit, &|one| is_due(one) && members.contains(&one.agent) && answers(one.agent))?;
+    found.forgotten = query::surplus_where(view, limit, &|one| !members.contains(&one.agent))?;
+    Ok(found)
 }

@@ -163,6 +163,7 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
             restore::copy(state, *volume, *id, to, *overwrite, guard)
         }
         Command::PurgeTrash { volume, ids } => trash::purge(state, *volume, ids),
+        Command::SplitGarbage { stripes } => content::split_garbage(state, stripes),
     }
 }
 

@@ -238,6 +238,8 @@ pub enum Command {
     CopyTrash { volume: VolumeId, id: u64, to: NodePath, overwrite: bool, guard: Guard },
     /// Lets go for good of versions in a volume's trash; numbers that are not there are no error.
     PurgeTrash { volume: VolumeId, ids: Vec<u64> },
+    /// Makes surplus shards of garbage stripes, so that a holder that is away holds up nobody but itself.
+    SplitGarbage { stripes: Vec<StripeId> },
 }
 
 /// What came of a command that was carried out.

@@ -8,7 +8,7 @@ mod trash;
 
 use dci_proto::{AgentId, VolumeId};
 
-pub use care::{care_policy, certificate, drain, moves, moves_of, standing, surplus};
+pub use care::{care_policy, certificate, drain, moves, moves_of, next_useless, standing, surplus, surplus_where};
 pub use contents::{AgentUsage, agent_usage, chunks, content, garbage, stripe, stripes};
 pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
 pub use locks::{locks_below, locks_covering};

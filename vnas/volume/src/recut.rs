@@ -18,7 +18,12 @@ use crate::{Drive, DriveError, Urgency};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recut {
     /// Its content stands on a new stripe.
-    Done,
+    Done {
+        /// Bytes of shards read.
+        read_bytes: u64,
+        /// Bytes of shards written.
+        written_bytes: u64,
+    },
     /// There was nothing to do: it is gone, or cut as it should be and all of it where it belongs.
     Needless,
 }
@@ -53,11 +58,14 @@ impl Drive {
             return Err(DriveError::Unavailable(format!("only {durable} of {wanted} shards could be kept")));
         };
         new.replaces = Some(stripe);
+        let bytes = |shards: usize, shard_bytes: u32| shards as u64 * u64::from(shard_bytes);
+        let read_bytes = bytes(usize::from(old.record.k), old.record.shard_bytes);
+        let written_bytes = bytes(new.record.shards.len(), new.record.shard_bytes);
         litter.set_submitted(true);
         match shared.ledger.submit(Command::ReplaceStripes { stripes: vec![new] }).await? {
             Outcome::Accepted(parts) if parts == [true] => {
                 add(&shared.counters.recut_stripes, 1);
-                Ok(Recut::Done)
+                Ok(Recut::Done { read_bytes, written_bytes })
             }
             // Its content has gone, or stands on another stripe by now; the ledger has the new one dropped.
             _ => Ok(Recut::Needless),

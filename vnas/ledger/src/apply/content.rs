@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dci_proto::{ContentId, InodeId, StripeId};
+use dci_proto::{ContentId, InodeId, ShardKey, StripeId};
 
 use super::state::State;
 use super::{Step, moves};
@@ -226,6 +226,27 @@ pub(super) fn forget_garbage(state: &mut State, stripes: &[StripeId]) -> Step<Ou
         if let Some(since_ms) = state.read::<u64>(tables::GARBAGE_TIMES, &key)? {
             state.delete(&tables::garbage_key(since_ms, *stripe))?;
             state.delete(&key)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Makes surplus shards of garbage stripes; ones that are not there are no error.
+pub(super) fn split_garbage(state: &mut State, stripes: &[StripeId]) -> Step<Outcome> {
+    if stripes.len() > moves::MOVES_PER_COMMAND_LIMIT {
+        return Err(Rejection::TooMany("stripes in one command".to_owned()).into());
+    }
+    for stripe in stripes {
+        let key = tables::stripe_key(tables::GARBAGE_TIMES, *stripe);
+        let Some(since_ms) = state.read::<u64>(tables::GARBAGE_TIMES, &key)? else { continue };
+        let garbage_key = tables::garbage_key(since_ms, *stripe);
+        let row: Option<GarbageRow> = state.read(tables::GARBAGE, &garbage_key)?;
+        state.delete(&garbage_key)?;
+        state.delete(&key)?;
+        for (index, place) in (0u8..).zip(row.iter().flat_map(|row| &row.record.shards)) {
+            if let Some(agent) = place.agent {
+                moves::put_surplus(state, ShardKey { stripe: *stripe, index }, agent)?;
+            }
         }
     }
     Ok(Outcome::Done)

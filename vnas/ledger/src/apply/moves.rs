@@ -118,7 +118,7 @@ pub(super) fn forget_surplus(state: &mut State, shards: &[SurplusShard]) -> Step
 }
 
 /// Notes that an agent holds a shard nobody counts on. One who is no member is not asked to drop anything.
-fn put_surplus(state: &mut State, key: ShardKey, agent: AgentId) -> Result<(), KvError> {
+pub(super) fn put_surplus(state: &mut State, key: ShardKey, agent: AgentId) -> Result<(), KvError> {
     if query::agent(&*state.kv, agent)?.is_none() || is_surplus(state, key, agent)? {
         return Ok(());
     }

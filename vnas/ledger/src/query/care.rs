@@ -22,6 +22,15 @@ pub fn moves_of(kv: &dyn KvRead, stripe: StripeId) -> Result<Vec<ShardMove>, KvE
 
 /// Shards nobody counts on that their holders are to drop, oldest first, at most `limit`.
 pub fn surplus(kv: &dyn KvRead, limit: usize) -> Result<Vec<SurplusShard>, KvError> {
+    surplus_where(kv, limit, &|_| true)
+}
+
+/// As [`surplus`], only those that are `wanted`. Looks at all there are until it has enough.
+pub fn surplus_where(
+    kv: &dyn KvRead,
+    limit: usize,
+    wanted: &dyn Fn(&SurplusShard) -> bool,
+) -> Result<Vec<SurplusShard>, KvError> {
     let table = tables::SURPLUS;
     let prefix = table.key(&[]);
     let mut found = Vec::new();
@@ -31,10 +40,27 @@ pub fn surplus(kv: &dyn KvRead, limit: usize) -> Result<Vec<SurplusShard>, KvErr
     tables::visit(kv, table, &prefix, &prefix, &mut |key, ()| {
         let shard = tables::surplus_of_key(key);
         let corrupt = || KvError::Corrupt { table: table.1, reason: "a key is no time, shard and agent".to_owned() };
-        found.push(shard.ok_or_else(corrupt)?);
+        let shard = shard.ok_or_else(corrupt)?;
+        if wanted(&shard) {
+            found.push(shard);
+        }
         Ok(found.len() < limit)
     })?;
     Ok(found)
+}
+
+/// When the first stripe became garbage, or shard surplus, after this time, in ms since 1970 UTC by the leader's clock.
+pub fn next_useless(kv: &dyn KvRead, after_ms: u64) -> Result<(Option<u64>, Option<u64>), KvError> {
+    let first = |table: tables::Table| {
+        let from = table.key(&[&after_ms.saturating_add(1).to_be_bytes()]);
+        let mut since = None;
+        kv.scan(&from, &tables::after_prefix(&table.key(&[])), &mut |key, _| {
+            since = key.get(1..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_be_bytes(*bytes));
+            Ok(false)
+        })?;
+        Ok(since)
+    };
+    Ok((first(tables::GARBAGE)?, first(tables::SURPLUS)?))
 }
 
 /// How the ledger stands to a shard that `holder` has.

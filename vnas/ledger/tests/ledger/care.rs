@@ -133,6 +133,22 @@ fn a_stripe_cut_anew_takes_the_place_of_the_one_it_was_made_from_and_of_no_other
     assert!(!accepted(&mut ledger, anew(2, 2)), "no stripe takes its own place");
 }
 
+#[test]
+fn garbage_a_holder_of_which_is_away_is_dropped_shard_by_shard() {
+    let mut ledger = pool();
+    ledger.ok(remove("/f", ana()));
+    ledger.ok(Command::SplitGarbage { stripes: vec![stripe_id(1), stripe_id(9)] });
+    assert_eq!(query::garbage(&ledger.kv, 10).expect("memory"), []);
+    for (index, holder) in [(0, 1), (1, 2), (2, 3)] {
+        assert_eq!(standing(&ledger, index, holder), ShardStanding::Surplus);
+    }
+    let of_two = |one: &shoal_ledger::SurplusShard| one.agent == id(2);
+    let surplus = query::surplus_where(&ledger.kv, 10, &of_two).expect("memory");
+    assert_eq!(surplus.len(), 1);
+    ledger.ok(Command::ForgetSurplus { shards: surplus });
+    assert_eq!((standing(&ledger, 1, 2), standing(&ledger, 0, 1)), (ShardStanding::Unknown, ShardStanding::Surplus));
+}
+
 fn certificate(number: u8) -> Command {
     let certificate =
         DrainCertificate { agent: id(number), position: 1, issued_ms: 1, signer: id(1), signature: vec![1] };
