@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
+use shoal_ledger::{ShardStanding, query};
 use shoal_net::Lane;
 
+use crate::AgentError;
 use crate::context::AgentContext;
 use crate::wire::{self, Method, SHARD_LIST_LIMIT, ShardList, ShardPage};
-use crate::{AgentError, proof};
 
 /// How long an agent may take for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +66,8 @@ impl Shelf {
                 Some(now) => now,
                 None => view.insert(context.ledger.view()?),
             };
-            self.unnamed += u64::from(!proof::counts_on(&**now, key, self.agent)?);
+            let standing = query::standing(&**now, key, self.agent)?;
+            self.unnamed += u64::from(matches!(standing, ShardStanding::Unknown | ShardStanding::Elsewhere));
         }
         Ok(found)
     }
