@@ -10,8 +10,9 @@ use shoal::context::TICKET_LIFE_DEFAULT;
 use shoal::copies::Opener;
 use shoal::run::Agent;
 use shoal::start::{Entry, start};
+use shoal::status::NodeState;
 use shoal::ticket::Ticket;
-use shoal_ledger::AgentRoles;
+use shoal_ledger::{AgentRoles, CarePolicy, Command};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -80,6 +81,27 @@ async fn an_agent_that_dies_is_missed_and_the_others_go_on() {
         context.status().await.is_ok_and(|status| status.nodes.iter().all(|node| node.state.answers()))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pools_patience_is_followed_when_it_changes() {
+    let folder = Folder::new();
+    let mut agents = folder.pool(3).await;
+    cut_off(agents.pop().expect("a third agent")).await;
+    let context = agents[0].context();
+    let state_of_third = async || {
+        let status = context.status().await.expect("a status");
+        status.nodes.iter().find(|node| node.name == "agent-2").expect("a member").state
+    };
+    wait_for("the agent to be suspect", async || state_of_third().await == NodeState::Suspect).await;
+    let set = async |absent_after_s| {
+        let policy = CarePolicy { absent_after_s, ..CarePolicy::default() };
+        context.ledger.submit(Command::SetCarePolicy { policy }).await.expect("taken");
+    };
+    set(1).await;
+    wait_for("its absence to count", async || state_of_third().await == NodeState::Absent).await;
+    set(3600).await;
+    wait_for("it to be given more time", async || state_of_third().await == NodeState::Suspect).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -132,6 +132,12 @@ impl AgentProcess {
         &self.options.data
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether its process still runs.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ pub const LIKELY_FALSE_WITHIN: Duration = Duration::from_secs(10);
 const DOUBTFUL_PART: u32 = 6;
 /// How long an agent that let someone wait is asked last, though it answers pings.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
+/// For this long after this agent itself had been away, a question without an answer says nothing: it was asked before, or
+/// over a connection that has yet to be made again.
+const UNSURE_FOR: Duration = Duration::from_secs(2);
 /// Time between two pings after a missed one.
 const PING_AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// A member that is away is pinged this many times less often; it says hello itself when it comes back.
@@ -89,13 +92,21 @@ pub struct PresenceCore {
     suspicions: Suspicions,
     /// When this agent last said that it is awake; `None` if it never does.
     awake_at: Option<Duration>,
+    /// Until when questions without an answer say nothing.
+    unsure_until: Duration,
 }
 
 impl PresenceCore {
     /// Watches nobody yet.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, members: BTreeMap::new(), suspicions: Suspicions::default(), awake_at: None }
+        Self {
+            patience,
+            members: BTreeMap::new(),
+            suspicions: Suspicions::default(),
+            awake_at: None,
+            unsure_until: Duration::ZERO,
+        }
     }
 
     /// Sets who is watched. Newcomers are pinged at once.
@@ -127,6 +138,7 @@ impl PresenceCore {
     /// This agent slept or hung: what the others did meanwhile it cannot know. All patience begins anew and everyone is
     /// asked at once. Who was absent before stays so until it is heard.
     pub fn begin_anew(&mut self, now: Duration) {
+        self.unsure_until = now + UNSURE_FOR;
         for member in self.members.values_mut() {
             member.silent_from = now;
             member.misses = 0;
@@ -156,6 +168,11 @@ impl PresenceCore {
         let Some(member) = self.members.get_mut(&event.agent()) else { return false };
         let before = (member.health.presence, member.health.since);
         match event {
+            PresenceEvent::Missed(_) if now < self.unsure_until => {
+                member.pinging = false;
+                member.next_ping = now + PING_AGAIN_AFTER;
+            }
+            PresenceEvent::ProbeFailed(_) if now < self.unsure_until => {}
             PresenceEvent::Heard(_, report) => member.heard(now, report, interval),
             PresenceEvent::Missed(_) => member.missed(now, interval, absent_after),
             PresenceEvent::ProbeFailed(_) => {

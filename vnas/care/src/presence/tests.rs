@@ -74,7 +74,7 @@ fn nobody_is_declared_absent_because_this_agent_slept() {
     missed(&mut core, 3);
     core.begin_anew(at(9000));
     assert_eq!(core.next_due(), Some(at(9000)), "it is asked at once");
-    for seconds in 9001..=9003 {
+    for seconds in 9002..=9004 {
         missed(&mut core, seconds);
     }
     assert_eq!(presence(&core), Presence::Suspect);
@@ -83,8 +83,8 @@ fn nobody_is_declared_absent_because_this_agent_slept() {
     missed(&mut core, 9000 + 1800);
     assert_eq!(presence(&core), Presence::Absent);
     core.begin_anew(at(20_000));
-    missed(&mut core, 20_001);
-    core.apply(at(20_002), PresenceEvent::ProbeFailed(AGENT));
+    missed(&mut core, 20_003);
+    core.apply(at(20_004), PresenceEvent::ProbeFailed(AGENT));
     assert_eq!(presence(&core), Presence::Absent, "it was before and has not been heard");
 }
 
@@ -100,10 +100,27 @@ fn who_was_missed_while_this_agent_hung_is_not_blamed_even_before_the_next_look_
     for seconds in (5000..=6800).step_by(10) {
         core.still_awake(at(seconds));
     }
-    missed(&mut core, 6799);
+    for seconds in 6797..=6799 {
+        missed(&mut core, seconds);
+    }
     assert_eq!(presence(&core), Presence::Suspect);
     missed(&mut core, 6800);
     assert_eq!(presence(&core), Presence::Absent, "silent for the whole patience, and watched all the time");
+}
+
+#[test]
+fn questions_from_before_a_sleep_make_no_suspect_after_it() {
+    let mut core = core();
+    heard(&mut core, 0);
+    assert_eq!(core.due(at(3), 1), [AGENT]);
+    core.begin_anew(at(9000));
+    core.apply(at(9000), PresenceEvent::ProbeFailed(AGENT));
+    missed(&mut core, 9001);
+    core.apply(at(9001), PresenceEvent::ProbeFailed(AGENT));
+    assert_eq!(presence(&core), Presence::Up);
+    assert_eq!(core.next_due(), Some(at(9001) + PING_AGAIN_AFTER), "it is asked again");
+    core.apply(at(9002), PresenceEvent::ProbeFailed(AGENT));
+    assert_eq!(presence(&core), Presence::Suspect, "asked since, it still says nothing");
 }
 
 #[test]
