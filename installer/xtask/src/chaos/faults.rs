@@ -53,8 +53,6 @@ pub(super) struct Hand<'a> {
     unmended: BTreeMap<usize, u64>,
     pub(super) spells: Vec<Spell>,
     pub(super) skipped: usize,
-    /// Agents that ended because their disk was full, which is told and no violation.
-    pub(super) ended_full: usize,
     can_scrub: bool,
 }
 
@@ -68,7 +66,6 @@ impl<'a> Hand<'a> {
             unmended: BTreeMap::new(),
             spells: Vec::new(),
             skipped: 0,
-            ended_full: 0,
             can_scrub,
         }
     }
@@ -238,12 +235,6 @@ impl<'a> Hand<'a> {
             let Some(ended) = self.fleet.agents.get_mut(index).map(|agent| agent.ended()).transpose()?.flatten() else {
                 continue;
             };
-            let full = self.active.iter().any(|active| active.agent == index && active.fault.harm == Harm::FillDisk);
-            if full && self.fleet.agents.get(index).is_some_and(|agent| agent.all_on_disk) {
-                self.ended_full += 1;
-                self.journal.tell(&format!("its disk is full, ledger and all: {ended}"));
-                continue;
-            }
             self.journal.violation(&format!("an agent ended by itself: {ended}"));
             self.fleet.restart(index)?;
         }
@@ -256,12 +247,7 @@ impl<'a> Hand<'a> {
         match active.fault.harm {
             Harm::Kill => self.fleet.restart(index)?,
             Harm::Stop => agent.stop(false)?,
-            Harm::FillDisk => {
-                agent.disk.as_ref().context("no disk of its own")?.empty()?;
-                if !agent.is_running() {
-                    self.fleet.restart(index)?;
-                }
-            }
+            Harm::FillDisk => agent.disk.as_ref().context("no disk of its own")?.empty()?,
             Harm::SlowDisk => match &agent.disk {
                 Some(disk) if Disk::can_slow() => disk.slow(false)?,
                 _ => agent.stop(false)?,
@@ -296,8 +282,9 @@ impl<'a> Hand<'a> {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            self.unmended.insert(active.agent, active.begun_us);
-            self.close(active, "the damage stays; it counts as out from now on,");
+            self.journal.tell(&format!("agent {}: its damage stays; it counts as out from now on", active.agent));
+            // Damaged again, it is one agent damaged all along.
+            self.unmended.entry(active.agent).or_insert(active.begun_us);
             return Ok(true);
         }
         if !is_damage && undone.elapsed() > BACK_DEADLINE {

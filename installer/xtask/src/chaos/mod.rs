@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
     /// How many agents.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(3..=16))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(5..=16))]
     agents: u8,
     /// What the faults and the clients' deeds are drawn from; by the time when not given.
     #[arg(long)]
@@ -201,7 +201,7 @@ fn in_folder(options: &Options, seed: u64, binary: &Path, folder: &Path, journal
         }
     }
     summary::counts(journal, &shared);
-    summary::faults(journal, &hand.spells, hand.skipped, hand.ended_full);
+    summary::faults(journal, &hand.spells, hand.skipped);
     summary::stalls(journal, &hand.spells);
     Ok(())
 }

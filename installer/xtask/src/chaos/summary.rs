@@ -85,7 +85,7 @@ pub(super) fn stalls(journal: &Journal, spells: &[Spell]) {
 }
 
 /// Tells how often each kind of fault was.
-pub(super) fn faults(journal: &Journal, spells: &[Spell], skipped: usize, ended_full: usize) {
+pub(super) fn faults(journal: &Journal, spells: &[Spell], skipped: usize) {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for spell in spells {
         *kinds.entry(format!("{:?}", spell.kind).to_lowercase()).or_default() += 1;
@@ -93,7 +93,7 @@ pub(super) fn faults(journal: &Journal, spells: &[Spell], skipped: usize, ended_
     let list: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let out = spells.iter().filter(|spell| spell.is_out).count();
     journal.tell(&format!(
-        "faults: {} ({}), {out} of them with an agent out; {skipped} skipped; {ended_full} agents ended because ledger and all were on a full disk",
+        "faults: {} ({}), {out} of them with an agent out; {skipped} skipped",
         spells.len(),
         list.join(", ")
     ));
