@@ -27,6 +27,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a client waits before it asks another agent.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 
+/// The header of an answer that may be stale.
+const STALE: &str = "x-shoal-stale";
+
 /// What all clients share.
 pub(super) struct Shared<'a> {
     pub(super) journal: &'a Journal,
@@ -178,6 +181,10 @@ impl<'a> Client<'a> {
             Ok(response) => match judge(self.shared, &response) {
                 Ok(Outcome::Unknown) => (Outcome::Unknown, "5xx"),
                 Ok(Outcome::NoEffect) => (Outcome::NoEffect, "4xx"),
+                // An agent cut off answers from its own copy and says so: true once, but maybe not now.
+                Ok(outcome) if outcome != Outcome::Done && response.header(STALE).is_some() => {
+                    (Outcome::NoEffect, "stale, as told")
+                }
                 Ok(outcome @ (Outcome::Missing | Outcome::Found(None))) => (outcome, "nothing there"),
                 Ok(outcome @ Outcome::Refused) => (outcome, "condition not met"),
                 Ok(outcome) => (outcome, "ok"),
@@ -236,7 +243,7 @@ impl<'a> Client<'a> {
                 Action::Read { path },
                 |http| http.request("GET", &target, &[], b""),
                 |shared, response| {
-                    answered = matches!(response.status, 200 | 404);
+                    answered = matches!(response.status, 200 | 404) && response.header(STALE).is_none();
                     match response.status {
                         200 => {
                             let value = content::identify(&response.body, 0, response.body.len())?;
