@@ -28,6 +28,7 @@ use crate::door::DoorAuthenticator;
 use crate::expiry::Expiry;
 use crate::handler::Parts;
 use crate::health::Health;
+use crate::holdings::Holdings;
 use crate::janitor::Janitor;
 use crate::keeping::{Keeping, KeepingBoard, Recutter};
 use crate::ledger_mark;
@@ -35,12 +36,15 @@ use crate::listeners::{Doors, Listening};
 use crate::machine::{Background, Checkup, Foreground, OwnStores, SystemLoad, Wake, WakeWatch};
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
+use crate::mend::Mender;
 use crate::no_ledger::NoLedger;
 use crate::orphans::Orphans;
 use crate::peers::Peers;
+use crate::rebuild::Rebuilder;
 use crate::renew::Renewal;
 use crate::room;
 use crate::run::{Agent, WaysIn};
+use crate::scrub::{ScrubParts, Scrubber};
 use crate::settle::Settling;
 use crate::start::Started;
 use crate::status_board::StatusBoard;
@@ -75,6 +79,8 @@ struct Core {
     health: Arc<Health>,
     members: Arc<MemberBook>,
     peers: Arc<Peers>,
+    mender: Arc<Mender>,
+    scrubber: Option<Arc<Scrubber>>,
     consensus: Option<Consensus>,
     /// The ledger, or on an agent that holds none what says so.
     ledger: Arc<dyn LedgerClient>,
@@ -118,6 +124,10 @@ impl Assembly {
         let drive = self.open_drive(&mut core)?;
         self.tend_trash(&mut core, drive.clone());
         self.keep_volume(&mut core, drive.as_ref())?;
+        core.tasks.spawn(core.mender.clone().run(drive.clone(), core.shutdown.clone()));
+        if let Some(scrubber) = core.scrubber.clone() {
+            core.tasks.spawn(scrubber.run(core.shutdown.clone()));
+        }
         let agent = self.open_doors(core, drive)?;
         Ok(Started { agent, first })
     }
@@ -140,6 +150,11 @@ impl Assembly {
             None => Arc::new(NoLedger),
         };
         let shelf = self.store.is_some().then(|| Arc::new(CopyShelf::new(&self.config.data)));
+        let foreground = Arc::new(Foreground::default());
+        let background = Background::new(SystemLoad::new(foreground.clone()));
+        let wake = Wake::default();
+        let rebuilder =
+            self.store.clone().map(|store| Rebuilder::new(self.agent, store, ledger.clone(), background.clone()));
         let peers = Arc::new(Peers::new(
             self.agent,
             self.store.clone(),
@@ -147,16 +162,29 @@ impl Assembly {
             health.clone(),
             ledger.clone(),
             self.config.timing.clone(),
+            rebuilder,
         ));
+        let held = consensus.is_some().then(|| ledger.clone());
+        let holdings = Arc::new(Holdings {
+            agent: self.agent,
+            ledger: held.clone(),
+            network: network.clone(),
+            members: members.clone(),
+        });
+        let mender = Arc::new(Mender::new(self.agent, peers.clone(), holdings.clone()));
+        let scrubber = self.store.clone().map(|store| {
+            let (mender, file) = (mender.clone(), self.config.data.join("scrub.json"));
+            let (background, wake) = (background.clone(), wake.clone());
+            Arc::new(Scrubber::new(ScrubParts { store, holdings, mender, ledger: held, background, wake, file }))
+        });
         let (pool_key, tasks, shutdown) = (self.directory.pool_key()?, JoinSet::new(), CancellationToken::new());
-        let foreground = Arc::new(Foreground::default());
-        let background = Background::new(SystemLoad::new(foreground.clone()));
-        let wake = Wake::default();
         Ok(Core {
             network,
             health,
             members,
             peers,
+            mender,
+            scrubber,
             consensus,
             ledger,
             pool_key,
@@ -197,6 +225,7 @@ impl Assembly {
             members: core.members.clone(),
             network: core.network.clone(),
             peers: core.peers.clone(),
+            scrubber: core.scrubber.clone(),
             copies: core.shelf.clone(),
             foreground: core.foreground.clone(),
             keeping: core.keeping.clone(),
@@ -358,6 +387,8 @@ impl Assembly {
             network: core.network,
             background: core.background,
             wake: core.wake,
+            mender: core.mender,
+            scrubber: core.scrubber,
             credentials,
             tls,
             status: StatusBoard::default(),

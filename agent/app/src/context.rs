@@ -24,6 +24,8 @@ use crate::error::AgentError;
 use crate::health::Health;
 use crate::keeping::KeepingBoard;
 use crate::machine::{Background, Wake};
+use crate::mend::Mender;
+use crate::scrub::Scrubber;
 use crate::status::{QuorumView, StatusReport};
 use crate::status_board::StatusBoard;
 use crate::ticket::Ticket;
@@ -70,6 +72,10 @@ pub struct AgentContext {
     pub credentials: Arc<Credentials>,
     /// Certificate and key for doors that listen beyond loopback.
     pub tls: DoorTls,
+    /// Has bad shards made anew.
+    pub(crate) mender: Arc<Mender>,
+    /// Reads its shards again; `None` without the store role.
+    pub(crate) scrubber: Option<Arc<Scrubber>>,
     pub(crate) status: StatusBoard,
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) check: CheckBoard,

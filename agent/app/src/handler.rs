@@ -7,24 +7,27 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dci_proto::AgentId;
+use dci_proto::{AgentId, ShardKey};
+use serde::Serialize;
 use shoal_consensus::Consensus;
-use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
+use shoal_ledger::{AgentRecord, Command, KvError, KvRead, LedgerClient, query};
 use shoal_net::{Handler, Lane, Network, Request, Response};
 use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
 use crate::copies::CopyShelf;
 use crate::health::{Health, SelfReport};
+use crate::holdings;
 use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
 use crate::members::MemberBook;
 use crate::peers::Peers;
 use crate::proof::{self, Because};
 use crate::rebuild::RebuildRefusal;
+use crate::scrub::Scrubber;
 use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{
-    self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ShardDelete, ShardGet, ShardList, ShardNeed,
-    ShardPage, ShardPut, ShardRebuild, Status, StripeRecut,
+    self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ScrubAsk, ShardDelete, ShardGet, ShardList,
+    ShardNeed, ShardPage, ShardPut, ShardRebuild, ShardsExpected, Status, StripeRecut,
 };
 
 /// What requests are answered with; there once the agent has started.
@@ -37,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) members: Arc<MemberBook>,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) scrubber: Option<Arc<Scrubber>>,
     pub(crate) copies: Option<Arc<CopyShelf>>,
     pub(crate) foreground: Arc<Foreground>,
     pub(crate) keeping: Arc<KeepingBoard>,
@@ -82,7 +86,8 @@ impl Handler for AgentHandler {
         let Some(method) = Method::of(request.method) else {
             return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
         };
-        if lane == Lane::Foreground {
+        // A rebuild goes in that lane for another reason than that somebody waits.
+        if lane == Lane::Foreground && !matches!(method, Method::ShardRebuild | Method::Scrub) {
             parts.foreground.count_shard();
         }
         match (method, lane) {
@@ -103,6 +108,15 @@ impl Handler for AgentHandler {
             (Method::CopyPiece, _) => parts.copy_piece(request).await,
             (Method::ShardRebuild, _) => parts.shard_rebuild(&request).await,
             (Method::StripeRecut, _) => parts.stripe_recut(&request).await,
+            (Method::ShardsExpected, _) => {
+                let Ok(asked) = wire::decode::<ShardsExpected>(&request.head) else { return malformed() };
+                parts.looked_up(move |view| holdings::share_of(view, from, asked.after)).await
+            }
+            (Method::ShardOthers, _) => {
+                let Ok(key) = wire::decode::<ShardKey>(&request.head) else { return malformed() };
+                parts.looked_up(move |view| holdings::others_of(view, key, from)).await
+            }
+            (Method::Scrub, _) => parts.scrub(&request),
         }
     }
 }
@@ -238,6 +252,32 @@ impl Parts {
         };
         match recut_here(recutter, &asked).await {
             Ok(done) => wire::answer(&done),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    /// What this agent's own copy of the ledger says, to an agent that has none.
+    async fn looked_up<T: Serialize + Send + 'static>(
+        &self,
+        look_up: impl FnOnce(&dyn KvRead) -> Result<T, KvError> + Send + 'static,
+    ) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let view = match ledger.view() {
+            Ok(view) => view,
+            Err(error) => return wire::refusal(Status::Failed, &error.to_string()),
+        };
+        match tokio::task::spawn_blocking(move || look_up(&*view)).await {
+            Ok(Ok(found)) => wire::answer(&found),
+            Ok(Err(error)) => wire::refusal(Status::Failed, &error.to_string()),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    fn scrub(&self, request: &Request) -> Response {
+        let Some(scrubber) = &self.scrubber else { return no_store() };
+        let Ok(ask) = wire::decode::<ScrubAsk>(&request.head) else { return malformed() };
+        match wire::encode(&scrubber.answer(ask)) {
+            Ok(report) => wire::answer_bytes(report),
             Err(error) => wire::refusal(Status::Failed, &error.to_string()),
         }
     }

@@ -50,8 +50,8 @@ impl Peers {
         health: Arc<Health>,
         ledger: Arc<dyn LedgerClient>,
         timing: Timing,
+        rebuilder: Option<Rebuilder>,
     ) -> Self {
-        let rebuilder = store.clone().map(|store| Rebuilder::new(agent, store, ledger.clone()));
         Self { agent, store, network, health, ledger, timing, rebuilder }
     }
 

@@ -19,9 +19,11 @@ use crate::config::Timing;
 use crate::data_directory::{DataDirectory, Membership};
 use crate::handler::{AgentHandler, Parts};
 use crate::health::Health;
+use crate::machine::{Background, SystemLoad};
 use crate::members::MemberBook;
 use crate::no_ledger::NoLedger;
 use crate::peers::Peers;
+use crate::rebuild::Rebuilder;
 use crate::store_gate::GuardedStore;
 use crate::wire::{self, Method, ShardDelete, ShardRebuild, ShardRebuilt, WireError};
 
@@ -72,8 +74,17 @@ impl Pair {
             let holds_ledger = index == 0 || second_holds_ledger;
             let known: Arc<dyn LedgerClient> = if holds_ledger { held.clone() } else { Arc::new(NoLedger) };
             let timing = Timing::default();
-            let own_peers =
-                Peers::new(agents[index], Some(own.clone()), network.clone(), health.clone(), known, timing);
+            let background = Background::new(SystemLoad::new(Arc::default()));
+            let rebuilder = Rebuilder::new(agents[index], own.clone(), known.clone(), background);
+            let own_peers = Peers::new(
+                agents[index],
+                Some(own.clone()),
+                network.clone(),
+                health.clone(),
+                known,
+                timing,
+                Some(rebuilder),
+            );
             handlers[index].set(Parts {
                 agent: agents[index],
                 store: Some(own),
@@ -83,6 +94,7 @@ impl Pair {
                 members: Arc::new(book),
                 network,
                 peers: Arc::new(own_peers),
+                scrubber: None,
                 copies: None,
                 foreground: Arc::default(),
                 keeping: Arc::default(),
@@ -96,7 +108,7 @@ impl Pair {
     fn peers(&self) -> Peers {
         let (store, network): (_, Arc<dyn Network>) = (guarded(&self.stores[0]), self.networks[0].clone());
         let health = self.healths[0].clone();
-        Peers::new(self.agents[0], Some(store), network, health, self.ledger.clone(), Timing::default())
+        Peers::new(self.agents[0], Some(store), network, health, self.ledger.clone(), Timing::default(), None)
     }
 
     /// A file whose only stripe has its shard 1 on the second agent.

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dci_proto::{AgentId, ShardHash, ShardKey};
+use shoal_care::pace::Class;
 use shoal_ledger::{LedgerClient, query};
 use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 use shoal_volume::{LostShard, RebuildError, ShardPeers, Urgency, rebuild};
 use tokio::sync::Semaphore;
 
+use crate::machine::Background;
 use crate::wire::{ShardRebuild, ShardRebuilt, Status};
 
 /// Shards made anew at once; each takes the memory of a stripe.
@@ -64,14 +66,20 @@ pub(crate) struct Rebuilder {
     store: Arc<dyn ShardStore>,
     /// On an agent that holds none, what says so.
     ledger: Arc<dyn LedgerClient>,
+    background: Arc<Background>,
     places: Semaphore,
     waiting: Semaphore,
 }
 
 impl Rebuilder {
-    pub(crate) fn new(agent: AgentId, store: Arc<dyn ShardStore>, ledger: Arc<dyn LedgerClient>) -> Self {
+    pub(crate) fn new(
+        agent: AgentId,
+        store: Arc<dyn ShardStore>,
+        ledger: Arc<dyn LedgerClient>,
+        background: Arc<Background>,
+    ) -> Self {
         let (places, waiting) = (Semaphore::new(AT_ONCE), Semaphore::new(AT_ONCE + WAITING));
-        Self { agent, store, ledger, places, waiting }
+        Self { agent, store, ledger, background, places, waiting }
     }
 
     /// Sees to it that the shard is here and whole.
@@ -88,7 +96,12 @@ impl Rebuilder {
         let _waiting = self.waiting.try_acquire().map_err(|_| RebuildRefusal::Busy)?;
         let place = tokio::time::timeout(PLACE_WAIT, self.places.acquire()).await;
         let _place = place.ok().and_then(Result::ok).ok_or(RebuildRefusal::Busy)?;
-        let done = tokio::time::timeout(DEADLINE, self.make(peers, &lost)).await;
+        let class = if asked.urgent { Class::Endangered } else { Class::Repair };
+        let make = async {
+            let _turn = self.background.turn(class).await;
+            self.make(peers, &lost).await
+        };
+        let done = tokio::time::timeout(DEADLINE, make).await;
         done.map_err(|_| RebuildRefusal::TooLong)?
     }
 

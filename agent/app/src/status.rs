@@ -37,8 +37,8 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Tells of shards that the reporting agent found missing or damaged where the ledger has them: what is counted by who
-    /// answers does not show those.
+    /// Tells of shards that reads or the scrub of the reporting agent found missing or damaged where the ledger has them,
+    /// until they are mended: what is counted by who answers does not show those.
     pub(crate) fn tell_bad_shards(&mut self, count: usize) {
         if count == 0 {
             return;
@@ -46,7 +46,7 @@ impl StatusReport {
         let shards = if count == 1 { "1 shard" } else { &format!("{count} shards") };
         let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
         self.verdict =
-            format!("Damaged: reading here met {shards} missing or damaged on disks that answer. Else: {rest}");
+            format!("Damaged: {shards} found missing or damaged on disks that answer, not mended yet. Else: {rest}");
     }
 
     /// Tells what is being done and when it will be over, as the agent that leads sees it.
@@ -301,7 +301,7 @@ mod bad_shard_tests {
         report.tell_bad_shards(3);
         assert_eq!(
             report.verdict,
-            "Damaged: reading here met 3 shards missing or damaged on disks that answer. Else: Survives the loss of any 2 agents."
+            "Damaged: 3 shards found missing or damaged on disks that answer, not mended yet. Else: Survives the loss of any 2 agents."
         );
     }
 }

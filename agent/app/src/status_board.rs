@@ -64,7 +64,8 @@ impl StatusBoard {
             (None, _) => None,
         };
         report.tell_progress(progress);
-        report.tell_bad_shards(context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known));
+        let met = context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known);
+        report.tell_bad_shards(met + context.mender.pending());
         report.tell_here(room::refusal(&context.headroom));
         report.tell_here(swap::lost_end(context.data()));
         let twin = context.consensus.as_ref().and_then(Consensus::twin);

@@ -46,10 +46,18 @@ pub(crate) enum Method {
     StripeRecut = 13,
     /// How far is the keeper? Answers an optional [`shoal_care::Progress`]; none where another agent leads. Control.
     Progress = 14,
+    /// Which shards the asker is expected to hold: [`ShardsExpected`]; answers [`crate::holdings::Share`]. Asked by agents
+    /// without a ledger.
+    ShardsExpected = 15,
+    /// What it takes to make a shard of the asker's anew: a [`ShardKey`]; answers [`ShardRebuild`], or none if nothing
+    /// counts on it there. Asked by agents without a ledger.
+    ShardOthers = 16,
+    /// How your scrub stands: [`ScrubAsk`]; a [`crate::scrub::report::ScrubReport`] comes in the body.
+    Scrub = 17,
 }
 
 impl Method {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -63,6 +71,9 @@ impl Method {
         Self::ShardList,
         Self::StripeRecut,
         Self::Progress,
+        Self::ShardsExpected,
+        Self::ShardOthers,
+        Self::Scrub,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -199,6 +210,21 @@ pub(crate) struct StripeRecut {
 pub(crate) struct StripeRecutDone {
     pub(crate) read_bytes: u64,
     pub(crate) written_bytes: u64,
+}
+
+/// Which shards of stripes after this one the asker is expected to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardsExpected {
+    pub(crate) after: Option<StripeId>,
+}
+
+/// How your scrub stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScrubAsk {
+    /// Read all your shards now.
+    pub(crate) start: bool,
+    /// Without what was found.
+    pub(crate) brief: bool,
 }
 
 /// The members, as far as an agent without a ledger needs to know them.
@@ -366,6 +392,10 @@ mod tests {
             let _ = decode::<MemberList>(&bytes);
             let _ = decode::<CopyPiece>(&bytes);
             let _ = decode::<ShardRebuild>(&bytes);
+            let _ = decode::<ShardsExpected>(&bytes);
+            let _ = decode::<ScrubAsk>(&bytes);
+            let _ = decode::<crate::holdings::Share>(&bytes);
+            let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);
             let _ = decode::<crate::health::SelfReport>(&bytes);
         }
     }

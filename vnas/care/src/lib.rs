@@ -10,6 +10,7 @@
 //!               └ keeper        has it done: announce, copy, finish; or cut anew
 //! pace, sleep, debt             how fast all that may go on; whether this machine was away; what its owner is owed
 //! cleaning                      has what nobody counts on dropped, on proof
+//! scrub                         when a store reads which of its shards again
 //! plan                          what the keeper would do, without doing it
 //! ```
 
@@ -22,6 +23,7 @@ mod need;
 pub mod pace;
 mod plan;
 pub mod presence;
+pub mod scrub;
 mod situation;
 pub mod sleep;
 pub mod standing;

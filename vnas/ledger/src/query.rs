@@ -2,6 +2,7 @@
 
 mod care;
 mod contents;
+mod holdings;
 mod locks;
 mod namespace;
 mod trash;
@@ -10,6 +11,7 @@ use dci_proto::{AgentId, VolumeId};
 
 pub use care::{care_policy, certificate, drain, moves, moves_of, next_useless, standing, surplus, surplus_where};
 pub use contents::{AgentUsage, agent_usage, chunks, content, garbage, stripe, stripes};
+pub use holdings::{ExpectedPage, ExpectedShard, FilesOfContent, NAMES_PER_CONTENT, expected, files_of};
 pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
 pub use locks::{locks_below, locks_covering};
 pub use namespace::{children, node, properties};

@@ -1,4 +1,5 @@
 //! A lost shard made anew on agents in memory: every pattern of loss, sources that lie or are gone, copies, nonsense.
+#![allow(clippy::expect_used, reason = "a test's helpers may fail the test")]
 
 use bytes::Bytes;
 use dci_proto::{AgentId, ShardHash, ShardKey, StripeId, shard_hash};

@@ -10,6 +10,7 @@ mod failure;
 mod handlers;
 mod metrics;
 mod pages;
+mod scrub;
 mod serve;
 mod session;
 mod trash;
@@ -24,6 +25,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware;
 use axum::routing::{get, post, put};
 
+pub use scrub::ScrubStart;
 pub use serve::serve;
 
 use crate::context::AgentContext;
@@ -58,6 +60,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/pool/check", get(handlers::check).post(handlers::start_check))
         .route("/invite", post(handlers::invite))
         .route("/discovered", get(handlers::discovered))
+        .route("/scrub", get(scrub::scrub).post(scrub::start))
         .route("/policy", get(handlers::policy).put(handlers::set_policy))
         .route("/volumes", get(handlers::volumes).post(handlers::create_volume))
         .route("/volumes/{name}", axum::routing::patch(handlers::change_volume).delete(handlers::remove_volume))

@@ -9,6 +9,7 @@ mod discover;
 mod exit;
 mod pool;
 pub(crate) mod print;
+mod scrub;
 mod trash;
 mod up;
 
@@ -108,6 +109,12 @@ enum Command {
     /// Example: shoal node approve 12D3KooW…
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Have all shards read again now, and what is damaged or missing made anew.
+    ///
+    /// Agents do so by themselves in the course of a month. What was found is told by the names of the files concerned.
+    ///
+    /// Example: shoal scrub --wait
+    Scrub(scrub::ScrubOptions),
     /// The volumes.
     ///
     /// Example: shoal volume create photos --survive 1
@@ -365,6 +372,7 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Status => commands::status(agent, json),
         Command::Nodes => commands::nodes(agent, json),
         Command::Node(command) => commands::node(agent, command, json),
+        Command::Scrub(options) => scrub::scrub(agent, options, json),
         Command::Volume(command) => commands::volume(agent, command, json),
         Command::Trash(command) => trash::trash(agent, command, json),
         Command::Policy(command) => commands::policy(agent, command, json),

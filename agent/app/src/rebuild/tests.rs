@@ -8,10 +8,15 @@ use shoal_store::{DiskStore, DiskStoreConfig, FILE_FROM_BYTES};
 use shoal_volume::testing::MemoryPeers;
 
 use super::*;
+use crate::machine::SystemLoad;
 use crate::no_ledger::NoLedger;
 
 const LARGE: usize = FILE_FROM_BYTES as usize;
 const SMALL: usize = 1000;
+
+fn background() -> Arc<Background> {
+    Background::new(SystemLoad::new(Arc::default()))
+}
 
 fn agent(number: u8) -> AgentId {
     AgentId([number; 32])
@@ -84,7 +89,7 @@ async fn whatever_happened_to_a_shard_on_disk_it_is_whole_after_a_rebuild_and_a_
         let used = disk.space();
         damage(&file_of(folder.path(), key));
         assert!(disk.verify(key).await.is_err(), "{harm}");
-        let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger));
+        let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
         let asked = ShardRebuild::of(key, &record(&bytes));
         let rebuilt = rebuilder.run(&others(key, &bytes).await, &asked).await.expect("made anew");
         assert_eq!(rebuilt.written_bytes, LARGE as u64, "{harm}");
@@ -107,7 +112,7 @@ async fn a_damaged_record_in_a_segment_is_made_anew() {
     let length = std::fs::metadata(&segment).expect("there").len();
     flip_bit(&segment, usize::try_from(length).expect("small") - SMALL / 2);
     assert!(matches!(disk.verify(key).await, Err(StoreError::Damaged { .. })));
-    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger));
+    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
     rebuilder.run(&others(key, &bytes).await, &ShardRebuild::of(key, &record(&bytes))).await.expect("made anew");
     assert_eq!(disk.get(key, None).await.expect("whole"), bytes);
     drop(rebuilder);
@@ -131,7 +136,7 @@ async fn a_damaged_shard_is_replaced_even_where_the_store_is_full_to_its_cap_and
     }
     let full = *kept.last().expect("some");
     flip_bit(&file_of(folder.path(), key(full, 1)), LARGE / 2);
-    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger));
+    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
     let bytes = noise(full, LARGE);
     let (peers, asked) = (others(key(full, 1), &bytes).await, ShardRebuild::of(key(full, 1), &record(&bytes)));
     rebuilder.run(&peers, &asked).await.expect("made anew in the place of the damaged one");
@@ -166,7 +171,7 @@ async fn an_intact_shard_with_another_hash_goes_only_if_the_own_ledger_says_so()
         let folder = tempfile::tempdir().expect("folder");
         let disk = store(folder.path(), 0);
         disk.put(key, other.clone(), None).await.expect("kept");
-        let rebuilder = Rebuilder::new(agent(1), disk.clone(), ledger);
+        let rebuilder = Rebuilder::new(agent(1), disk.clone(), ledger, background());
         let done = rebuilder.run(&others(key, &bytes).await, &ShardRebuild::of(key, &record(&bytes))).await;
         assert_eq!(done.is_ok(), mended, "{done:?}");
         assert_eq!(disk.get(key, None).await.expect("there"), if mended { bytes.clone() } else { other.clone() });

@@ -6,6 +6,7 @@ mod care;
 mod content;
 mod format;
 mod harness;
+mod holdings;
 mod laws;
 mod locks;
 mod members;
