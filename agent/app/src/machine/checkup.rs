@@ -2,7 +2,7 @@
 //! to tell. Decides nothing itself (`shoal_care::standing`, `shoal_care::debt`).
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Checkup {
         let Some(own) = &self.own else { return Vec::new() };
         let states = own.stores.states();
         let state_of = |store: &StoreDirectory| {
-            states.iter().find(|state| PathBuf::from(&state.name) == store.directory && state.problem.is_none())
+            states.iter().find(|state| Path::new(&state.name) == store.directory && state.problem.is_none())
         };
         let place = |store: &StoreDirectory| place(store, state_of(store)?);
         self.directories.iter().filter_map(place).collect()
