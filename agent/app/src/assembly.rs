@@ -30,6 +30,7 @@ use crate::handler::Parts;
 use crate::health::Health;
 use crate::holdings::Holdings;
 use crate::janitor::Janitor;
+use crate::join::standing::{self, Standing};
 use crate::keeping::{Keeping, KeepingBoard, Recutter};
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
@@ -67,6 +68,8 @@ pub(crate) struct Assembly {
     /// Whether it has only just become a member.
     pub(crate) fresh: bool,
     pub(crate) store: Option<Arc<GuardedStore>>,
+    /// Whether it was struck off, and only says so.
+    pub(crate) struck_off: bool,
     pub(crate) own_stores: Option<OwnStores>,
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) listening: Listening,
@@ -92,6 +95,8 @@ struct Core {
     keeping: Arc<KeepingBoard>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
+    /// Cancelled when this agent is no member any more.
+    struck_off: CancellationToken,
 }
 
 impl Core {
@@ -119,7 +124,7 @@ impl Assembly {
             None => None,
         };
         ledger_mark::set(&self.config.data)?;
-        self.follow_members(&mut core);
+        self.follow_members(&mut core)?;
         self.tend_ledger(&mut core);
         let drive = self.open_drive(&mut core)?;
         self.tend_trash(&mut core, drive.clone());
@@ -147,7 +152,10 @@ impl Assembly {
         };
         let ledger: Arc<dyn LedgerClient> = match &consensus {
             Some(consensus) => Arc::new(consensus.clone()),
-            None => Arc::new(NoLedger),
+            None => match &self.struck_off {
+                true => Arc::new(NoLedger::because(standing::saying(&self.config.data, &self.membership.pool_name))),
+                false => Arc::new(NoLedger::store_only()),
+            },
         };
         let shelf = self.store.is_some().then(|| Arc::new(CopyShelf::new(&self.config.data)));
         let foreground = Arc::new(Foreground::default());
@@ -195,6 +203,7 @@ impl Assembly {
             keeping: Arc::default(),
             tasks,
             shutdown,
+            struck_off: CancellationToken::new(),
         })
     }
 
@@ -245,7 +254,7 @@ impl Assembly {
     }
 
     /// Keeps in step with who is a member, lets newcomers in, and says of itself what the others need to know.
-    fn follow_members(&self, core: &mut Core) {
+    fn follow_members(&self, core: &mut Core) -> Result<(), AgentError> {
         let (members, shutdown) = (core.members.clone(), core.shutdown.clone());
         match core.held_ledger() {
             Some(ledger) => {
@@ -266,6 +275,15 @@ impl Assembly {
             told: OnceLock::new(),
         };
         core.tasks.spawn(renewal.run(core.shutdown.clone()));
+        let standing = Standing {
+            key_seed: self.directory.key_seed()?,
+            pool: self.membership.pool,
+            health: core.health.clone(),
+            members: core.members.clone(),
+            struck_off: core.struck_off.clone(),
+        };
+        core.tasks.spawn(standing.run(core.shutdown.clone()));
+        Ok(())
     }
 
     /// What is done on the ledger's word: by every store for itself, and by the leader, which every agent is ready to be.
@@ -392,6 +410,7 @@ impl Assembly {
             credentials,
             tls,
             status: StatusBoard::default(),
+            struck_off: core.struck_off,
             check: CheckBoard::default(),
             headroom: self.headroom,
             keeping: core.keeping,

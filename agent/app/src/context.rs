@@ -81,6 +81,8 @@ pub struct AgentContext {
     pub(crate) check: CheckBoard,
     pub(crate) keeping: Arc<KeepingBoard>,
     pub(crate) discovery: Discovery,
+    /// Cancelled when this agent is no member any more.
+    pub(crate) struck_off: CancellationToken,
     pub(crate) shutdown: CancellationToken,
 }
 

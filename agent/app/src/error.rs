@@ -161,6 +161,9 @@ pub enum AgentError {
         /// How far this agent's ledger had got.
         last: u64,
     },
+    /// The agent is no member any more.
+    #[error("this agent was removed from its pool")]
+    StruckOff,
     /// Nothing a pool could be recovered from was found.
     #[error("nothing to recover a pool from in {}: {}", .path.display(), if .problems.is_empty() { "no ledger and no copy of one" } else { .problems })]
     NothingToRecoverFrom {
@@ -198,7 +201,12 @@ impl AgentError {
             Self::Config { .. } | Self::Password(_) => 2,
             Self::JoinUnreachable(_) => 3,
             Self::Clock { .. } => 11,
-            Self::Overtaken { .. } | Self::Tls(_) | Self::Kv(_) | Self::Consensus(_) | Self::Internal(_) => 1,
+            Self::Overtaken { .. }
+            | Self::StruckOff
+            | Self::Tls(_)
+            | Self::Kv(_)
+            | Self::Consensus(_)
+            | Self::Internal(_) => 1,
         }
     }
 

@@ -59,6 +59,14 @@ impl MemberBook {
         state.membership.members.iter().filter(holds).map(|member| member.id).collect()
     }
 
+    /// The others that hold the ledger, with where they are.
+    pub(crate) fn known_ledger_holders(&self) -> Vec<KnownMember> {
+        let holds = |member: &&KnownMember| member.roles.mount || member.roles.vote;
+        let state = self.state();
+        let others = state.membership.members.iter().filter(|member| member.id != self.network.local());
+        others.filter(holds).cloned().collect()
+    }
+
     /// Whether a member holds the ledger, and so has a say in it.
     pub(crate) fn holds_ledger(&self, agent: AgentId) -> bool {
         let state = self.state();

@@ -72,7 +72,8 @@ impl Pair {
             let held: Arc<dyn LedgerClient> = ledger.clone();
             let own = guarded(&stores[index]);
             let holds_ledger = index == 0 || second_holds_ledger;
-            let known: Arc<dyn LedgerClient> = if holds_ledger { held.clone() } else { Arc::new(NoLedger) };
+            let known: Arc<dyn LedgerClient> =
+                if holds_ledger { held.clone() } else { Arc::new(NoLedger::store_only()) };
             let timing = Timing::default();
             let background = Background::new(SystemLoad::new(Arc::default()));
             let rebuilder = Rebuilder::new(agents[index], own.clone(), known.clone(), background);

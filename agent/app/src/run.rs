@@ -16,7 +16,7 @@ use crate::config::AgentConfig;
 use crate::context::AgentContext;
 use crate::data_directory::DataDirectory;
 use crate::handler::AgentHandler;
-use crate::join::Doorkeeper;
+use crate::join::{Doorkeeper, standing};
 use crate::recover::swap;
 use crate::start::{Entry, start};
 use crate::{room, secret_file};
@@ -114,7 +114,8 @@ impl Drop for Agent {
 }
 
 /// Runs an agent until `shutdown`, or until it is asked to stop through its API. One whose disk is full waits for room
-/// and goes on; one that hears that the pool was recovered without it joins anew.
+/// and goes on; one that hears that the pool was recovered without it joins anew; one that was
+/// struck off serves nothing any more and says so.
 ///
 /// # Errors
 /// If it cannot start, or its ledger fails for another reason than want of room.
@@ -131,6 +132,7 @@ pub async fn run(
         let Err(error) = ended else { return Ok(()) };
         match error {
             AgentError::Overtaken { group, last } => swap::begin_anew(&config.data, group, last)?,
+            AgentError::StruckOff => standing::note_struck_off(&config.data)?,
             error if room::after(&error, &config, &shutdown).await => {}
             error => return Err(error),
         }
@@ -150,6 +152,7 @@ async fn run_once(
     started(agent.agent.context(), agent.first.as_ref());
     let stop = agent.agent.context().shutdown_token();
     let consensus = agent.agent.context().consensus.clone();
+    let struck_off = agent.agent.context().struck_off.clone();
     let overtaken = async {
         match &agent.agent.context().consensus {
             Some(consensus) => (consensus.overtaken().await, consensus.status().last_log),
@@ -165,6 +168,7 @@ async fn run_once(
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = stop.cancelled() => Ok(()),
+        () = struck_off.cancelled() => Err(AgentError::StruckOff),
         (group, last) = overtaken => Err(AgentError::Overtaken { group, last }),
         // Going on without it would answer everybody with errors that tell nothing.
         reason = ledger_fails => Err(AgentError::LedgerFailed { path: agent.agent.context().data().join("ledger"), reason }),

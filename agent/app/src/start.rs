@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::AgentConfig;
 use crate::context::TICKET_LIFE_LIMIT;
 use crate::data_directory::{DataDirectory, Membership, random_secret};
-use crate::join::{Joined, ask_until_approved, join_with_ticket};
+use crate::join::{Joined, ask_until_approved, join_with_ticket, standing};
 use crate::listeners::{Doors, Listening};
 use crate::machine::{MeteredStore, OwnStores};
 use crate::recover::swap;
@@ -114,6 +114,11 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     let headroom = room::headroom(&config);
     let (store, own_stores) = open_store(&config, &headroom).await?.unzip();
     let own = own_record(agent, &config, &listening, store.as_ref());
+    let was_struck_off = standing::is_struck_off(&config.data);
+    // Who was struck off is let in like anybody else, and until then has no part in the pool.
+    let joins = was_struck_off && matches!(entry, Entry::Ticket(_) | Entry::Ask { .. });
+    let struck_off = was_struck_off && !joins;
+    let membership = membership.filter(|_| !joins);
     let fresh = membership.is_none();
     let (membership, password) = match (membership, entry) {
         (Some(membership), Entry::Found { password }) => (membership, Some(password)),
@@ -129,12 +134,31 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
             (keep_joined(&directory, joined)?, None)
         }
     };
+    if joins {
+        standing::begin_again(&config.data)?;
+    }
+    let membership = if struck_off { standing::idle(membership) } else { membership };
+    if struck_off {
+        tracing::warn!("{}", standing::saying(&config.data, &membership.pool_name));
+    }
     // Only now: what a join that failed was told must not hold for the one that succeeds.
     config.save_if_new()?;
     let store = store.filter(|_| membership.roles.store);
     let own_stores = own_stores.filter(|_| membership.roles.store);
-    let assembly =
-        Assembly { agent, config, directory, membership, own, fresh, store, own_stores, headroom, listening, doors };
+    let assembly = Assembly {
+        agent,
+        config,
+        directory,
+        membership,
+        own,
+        fresh,
+        struck_off,
+        store,
+        own_stores,
+        headroom,
+        listening,
+        doors,
+    };
     assembly.run(password).await
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn join_with_ticket(
         for inviter in &ticket.inviters {
             match call(key_seed, &inviter.addresses, Some(inviter.agent), &ask).await {
                 Ok(Answer::Welcome(welcome)) => return welcomed(*welcome, Some(ticket.pool)),
-                Ok(Answer::Refused | Answer::Waiting) => {
+                Ok(Answer::Refused | Answer::Waiting | Answer::Standing { .. }) => {
                     return Err(AgentError::JoinRefused(
                         "the ticket is not valid (any more); ask for a new one with `shoal invite`".into(),
                     ));
@@ -108,7 +108,7 @@ pub(crate) async fn ask_until_approved(
                 );
             }
             Ok(Answer::Waiting) => {}
-            Ok(Answer::Refused | Answer::OtherPool) => {
+            Ok(Answer::Refused | Answer::OtherPool | Answer::Standing { .. }) => {
                 return Err(AgentError::JoinRefused("the agent asked does not let this one in".into()));
             }
             Ok(Answer::Later(reason)) => tracing::info!(reason, "asking again"),
@@ -119,7 +119,7 @@ pub(crate) async fn ask_until_approved(
     }
 }
 
-async fn call(
+pub(super) async fn call(
     key_seed: &[u8; 32],
     addresses: &[SocketAddr],
     expected: Option<AgentId>,

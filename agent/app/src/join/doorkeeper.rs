@@ -68,6 +68,7 @@ impl Doorkeeper {
         }
         let answer = match wire::decode::<Ask>(body) {
             Ok(Ask::Ticket { pool, secret, agent }) if agent.id == from => parts.redeem(pool, &secret, agent).await,
+            Ok(Ask::Standing { pool }) => parts.standing(pool, from).await,
             Ok(Ask::Approval { agent }) if agent.id == from => parts.request(agent).await,
             Ok(_) | Err(_) => Ok(Answer::Refused),
         };
@@ -145,6 +146,17 @@ impl Parts {
                 self.welcome(id)
             }
             _ => Ok(Answer::Refused),
+        }
+    }
+
+    /// Only a fresh copy of the ledger says that somebody is no member.
+    async fn standing(&self, pool: dci_proto::PoolId, from: AgentId) -> Result<Answer, SubmitError> {
+        self.ledger.barrier().await?;
+        let view = self.ledger.view()?;
+        match query::pool(&*view)? {
+            Some(own) if own.id == pool => Ok(Answer::Standing { member: query::agent(&*view, from)?.is_some() }),
+            Some(_) => Ok(Answer::OtherPool),
+            None => Ok(Answer::Later("this agent has not heard from its pool yet".into())),
         }
     }
 

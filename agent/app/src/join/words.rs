@@ -28,6 +28,11 @@ pub(super) enum Ask {
         /// Who asks.
         agent: AgentRecord,
     },
+    /// Whether the asker is a member.
+    Standing {
+        /// The pool it was one of.
+        pool: PoolId,
+    },
 }
 
 /// What a member answers.
@@ -43,6 +48,11 @@ pub(super) enum Answer {
     OtherPool,
     /// Not now; ask again, or ask another.
     Later(String),
+    /// Whether you are a member now.
+    Standing {
+        /// Whether you are.
+        member: bool,
+    },
 }
 
 /// What a new member needs to know.
@@ -63,6 +73,7 @@ impl fmt::Debug for Ask {
             Self::Ticket { pool, agent, .. } => {
                 f.debug_struct("Ticket").field("pool", pool).field("agent", agent).finish_non_exhaustive()
             }
+            Self::Standing { pool } => f.debug_struct("Standing").field("pool", pool).finish(),
             Self::Approval { agent } => f.debug_struct("Approval").field("agent", agent).finish(),
         }
     }

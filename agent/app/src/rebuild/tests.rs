@@ -89,7 +89,7 @@ async fn whatever_happened_to_a_shard_on_disk_it_is_whole_after_a_rebuild_and_a_
         let used = disk.space();
         damage(&file_of(folder.path(), key));
         assert!(disk.verify(key).await.is_err(), "{harm}");
-        let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
+        let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger::store_only()), background());
         let asked = ShardRebuild::of(key, &record(&bytes));
         let rebuilt = rebuilder.run(&others(key, &bytes).await, &asked).await.expect("made anew");
         assert_eq!(rebuilt.written_bytes, LARGE as u64, "{harm}");
@@ -112,7 +112,7 @@ async fn a_damaged_record_in_a_segment_is_made_anew() {
     let length = std::fs::metadata(&segment).expect("there").len();
     flip_bit(&segment, usize::try_from(length).expect("small") - SMALL / 2);
     assert!(matches!(disk.verify(key).await, Err(StoreError::Damaged { .. })));
-    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
+    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger::store_only()), background());
     rebuilder.run(&others(key, &bytes).await, &ShardRebuild::of(key, &record(&bytes))).await.expect("made anew");
     assert_eq!(disk.get(key, None).await.expect("whole"), bytes);
     drop(rebuilder);
@@ -136,7 +136,7 @@ async fn a_damaged_shard_is_replaced_even_where_the_store_is_full_to_its_cap_and
     }
     let full = *kept.last().expect("some");
     flip_bit(&file_of(folder.path(), key(full, 1)), LARGE / 2);
-    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger), background());
+    let rebuilder = Rebuilder::new(agent(1), disk.clone(), Arc::new(NoLedger::store_only()), background());
     let bytes = noise(full, LARGE);
     let (peers, asked) = (others(key(full, 1), &bytes).await, ShardRebuild::of(key(full, 1), &record(&bytes)));
     rebuilder.run(&peers, &asked).await.expect("made anew in the place of the damaged one");
@@ -166,7 +166,7 @@ async fn an_intact_shard_with_another_hash_goes_only_if_the_own_ledger_says_so()
         media_type: None,
     };
     ledger.submit(commit).await.expect("committed");
-    let known: [(Arc<dyn LedgerClient>, bool); 2] = [(ledger, true), (Arc::new(NoLedger), false)];
+    let known: [(Arc<dyn LedgerClient>, bool); 2] = [(ledger, true), (Arc::new(NoLedger::store_only()), false)];
     for (ledger, mended) in known {
         let folder = tempfile::tempdir().expect("folder");
         let disk = store(folder.path(), 0);
