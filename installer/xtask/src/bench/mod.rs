@@ -2,6 +2,7 @@
 
 mod drive;
 mod load;
+mod scrub;
 mod servers;
 mod table;
 
@@ -15,6 +16,8 @@ pub(crate) enum Bench {
     /// The drive: a demo pool of six agents, and nginx and Apache WebDAV where installed, on the same disk, the same
     /// loads in one run with one client. Prints CPU seconds of all server processes, throughput, latency, memory.
     Drive(drive::Options),
+    /// The scrub: bytes read again a CPU second, and what a foreground load takes with and without a scrub beside it.
+    Scrub(scrub::Options),
     /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
     Ledger {
         /// How many files.
@@ -29,6 +32,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Drive(options) => drive::run(options),
+        Bench::Scrub(options) => scrub::run(options),
         Bench::Ledger { files, members } => {
             let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
             let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];

@@ -30,8 +30,13 @@ pub(crate) struct Shoal {
 
 impl Shoal {
     pub(crate) fn start(directory: &Path, agents: usize) -> Result<Self> {
+        Self::start_binary(release_binary()?, directory, agents)
+    }
+
+    /// With a `shoal` that was built before.
+    pub(crate) fn start_binary(binary: PathBuf, directory: &Path, agents: usize) -> Result<Self> {
         let pool = DemoPool::start(DemoOptions {
-            binary: release_binary()?,
+            binary,
             agents,
             directory: directory.join("shoal"),
             dav_port: free_port_base(100)?,
