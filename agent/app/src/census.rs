@@ -38,6 +38,21 @@ pub struct CensusVerdict {
     pub missing_bytes: u64,
 }
 
+/// What stripes would be if one agent were away, beside those that are already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Without {
+    /// Stripes that have a shard there and could not be read.
+    pub unreadable: u64,
+    /// Stripes that have a shard there and could lose nothing more.
+    pub endangered: u64,
+    /// Stripes that have a shard there and could spare at least one more.
+    pub degraded: u64,
+    /// Those of the unreadable and the endangered that lack shards now: rebuilding them helps.
+    pub mending: u64,
+    /// The least number of further losses that all stripes readable then would survive; `None` without stripes.
+    pub least_margin: Option<u8>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Pattern {
     k: u8,
@@ -107,6 +122,37 @@ impl Census {
         verdict
     }
 
+    /// What stripes would be without each agent, were it away and all else as it is; agents that no stripe lies on are left
+    /// out. Stripes beyond the patterns kept apart are taken to lie on every agent.
+    #[must_use]
+    pub fn without_each(&self, reachable: &dyn Fn(AgentId) -> bool) -> BTreeMap<AgentId, Without> {
+        let up: Vec<bool> = self.agents.iter().map(|agent| reachable(*agent)).collect();
+        let is_up = |number: u16| up.get(usize::from(number)).copied().unwrap_or(false);
+        let mut each = vec![Without::default(); self.agents.len()];
+        let least = self.judge(reachable).least_margin;
+        for (pattern, tally) in &self.patterns {
+            let present = pattern.holders.iter().filter(|number| is_up(**number)).count();
+            let lacks = present < usize::from(pattern.width);
+            for number in &pattern.holders {
+                let left = present - usize::from(is_up(*number));
+                let margin = left.checked_sub(usize::from(pattern.k)).map(|m| u8::try_from(m).unwrap_or(u8::MAX));
+                if let Some(without) = each.get_mut(usize::from(*number)) {
+                    without.count(margin, tally.stripes, lacks);
+                }
+            }
+        }
+        let beyond = self.beyond.counts;
+        let least_of = |mut without: Without| {
+            if beyond.total > 0 {
+                let margin = self.beyond.least_margin.and_then(|margin| margin.checked_sub(1));
+                without.count(margin, beyond.total, beyond.healthy < beyond.total);
+            }
+            without.least_margin = without.least_margin.into_iter().chain(least).min();
+            without
+        };
+        self.agents.iter().copied().zip(each.into_iter().map(least_of)).collect()
+    }
+
     /// Stripes that lie on an agent, with the bytes of its shards.
     #[must_use]
     pub fn on(&self, agent: AgentId) -> (u64, u64) {
@@ -124,6 +170,21 @@ impl Census {
         self.agents.push(agent);
         self.numbers.insert(agent, number);
         number
+    }
+}
+
+impl Without {
+    /// Counts stripes that would survive so many further losses; `None`: they could not be read.
+    fn count(&mut self, margin: Option<u8>, stripes: u64, lack_shards: bool) {
+        match margin {
+            None => self.unreadable += stripes,
+            Some(0) => self.endangered += stripes,
+            Some(_) => self.degraded += stripes,
+        }
+        if lack_shards && margin.is_none_or(|margin| margin == 0) {
+            self.mending += stripes;
+        }
+        self.least_margin = self.least_margin.into_iter().chain(margin).min();
     }
 }
 
@@ -201,6 +262,28 @@ mod tests {
         let without_three = census.judge(&|id| id == agent(2));
         assert_eq!(without_three.counts, StripeCounts { total: 4, endangered: 1, lost: 3, ..StripeCounts::default() });
         assert_eq!(census.on(agent(3)), (3, 30));
+    }
+
+    #[test]
+    fn what_would_be_without_each_agent_is_told_from_one_pass() {
+        let mut census = Census::default();
+        let everyone = |_| true;
+        for _ in 0..3 {
+            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &everyone);
+        }
+        census.add(&stripe(1, &[Some(1), Some(2)]), &everyone);
+        census.add(&stripe(1, &[Some(5)]), &everyone);
+        let told = |reachable: &dyn Fn(AgentId) -> bool, number: u8| {
+            let w = census.without_each(reachable)[&agent(number)];
+            (w.unreadable, w.endangered, w.degraded, w.mending, w.least_margin)
+        };
+        assert_eq!(told(&everyone, 3), (0, 0, 3, 0, Some(0)), "agent 5 alone holds a stripe, so nothing may be lost");
+        assert_eq!(told(&everyone, 1), (0, 1, 3, 0, Some(0)));
+        assert_eq!(told(&everyone, 5), (1, 0, 0, 0, Some(0)));
+        let without_four = |id| id != agent(4);
+        assert_eq!(told(&without_four, 3), (0, 3, 0, 3, Some(0)), "what lacks shards now would have no margin");
+        assert_eq!(told(&without_four, 4), (0, 0, 3, 0, Some(0)), "it is away already: nothing changes");
+        assert!(!census.without_each(&everyone).contains_key(&agent(9)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::AgentId;
+use shoal_care::Progress;
 use shoal_consensus::{Consensus, Headroom};
 use shoal_dav::DoorStats;
 use shoal_ledger::{
@@ -22,7 +23,7 @@ use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
 use crate::health::Health;
-use crate::keeping::KeepingBoard;
+use crate::keeping::{KeepingBoard, ask_leader};
 use crate::machine::{Background, Wake};
 use crate::mend::Mender;
 use crate::scrub::Scrubber;
@@ -141,6 +142,15 @@ impl AgentContext {
     /// If the local copy of the ledger cannot be read.
     pub async fn status(&self) -> Result<StatusReport, AgentError> {
         self.status.report(self).await
+    }
+
+    /// What is done to keep the volume whole, as the agent that leads tells it; `None` if it does not say so in time.
+    pub async fn progress(&self) -> Option<Progress> {
+        match (self.keeping.progress(), self.quorum().leader) {
+            (Some(own), _) => Some(own),
+            (None, Some(leader)) if leader != self.agent => ask_leader(&self.network, leader).await,
+            (None, _) => None,
+        }
     }
 
     /// Who decides about changes, as far as this agent knows.

@@ -48,6 +48,7 @@ mod membership;
 mod mend;
 mod no_ledger;
 mod orphans;
+pub mod outlook;
 mod page;
 mod peers;
 #[cfg(test)]

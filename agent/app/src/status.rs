@@ -3,15 +3,17 @@
 //! Pure: takes what the ledger, health and consensus know, returns a report. Serialised it is what
 //! `shoal status --json` prints; its keys are stable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
 use shoal_care::Progress;
 use shoal_ledger::{AgentRecord, AgentState, PoolRecord};
 
-use crate::census::{CensusVerdict, StripeCounts};
+use crate::census::{CensusVerdict, StripeCounts, Without};
 use crate::health::{HealthView, Presence};
+use crate::outlook::switch_off::{SwitchOffInput, switch_off};
+use crate::outlook::{DrainStatus, SwitchOff};
 use crate::verdict;
 
 /// How the pool stands.
@@ -34,6 +36,18 @@ pub struct StatusReport {
     /// What is done to keep the volume whole, as the agent that leads tells it; null where it does not say.
     #[serde(default)]
     pub work: Option<Progress>,
+    /// What is kept of deleted and overwritten files.
+    #[serde(default)]
+    pub trash: TrashStatus,
+}
+
+/// What is kept of deleted and overwritten files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrashStatus {
+    /// Versions of files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl StatusReport {
@@ -47,18 +61,6 @@ impl StatusReport {
         let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
         self.verdict =
             format!("Damaged: {shards} found missing or damaged on disks that answer, not mended yet. Else: {rest}");
-    }
-
-    /// Tells what is being done and when it will be over, as the agent that leads sees it.
-    pub(crate) fn tell_progress(&mut self, progress: Option<Progress>) {
-        if let Some(progress) = &progress {
-            let waiting = progress.waiting_bytes() + progress.stuck.bytes;
-            self.repair = RepairStatus {
-                queued_bytes: waiting.max(if progress.waiting.is_empty() { 0 } else { self.repair.queued_bytes }),
-                eta_s: if waiting == 0 { self.repair.eta_s } else { progress.eta_s },
-            };
-        }
-        self.work = progress;
     }
 
     /// Tells of what troubles the reporting agent itself.
@@ -88,6 +90,12 @@ pub struct NodeStatus {
     pub failing: bool,
     /// What speaks against it.
     pub reasons: Vec<String>,
+    /// How far its emptying is, while it is emptied.
+    #[serde(default)]
+    pub drain: Option<DrainStatus>,
+    /// Whether it can be switched off now.
+    #[serde(default)]
+    pub switch_off: SwitchOff,
 }
 
 /// What a member is up to. What cannot be reached is said before what an admin decided.
@@ -138,9 +146,9 @@ impl std::fmt::Display for NodeState {
 /// What waits to be rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RepairStatus {
-    /// Bytes of shards that are missing.
+    /// Bytes that have to be written: as the agent that leads counts them, or else of the shards that are missing.
     pub queued_bytes: u64,
-    /// Seconds until they are rebuilt; null while that cannot be told.
+    /// Seconds until they are written; null while that cannot be told, as when there is no place for some.
     pub eta_s: Option<u64>,
 }
 
@@ -177,6 +185,16 @@ pub struct StatusInput<'a> {
     pub quorum: &'a QuorumView,
     /// The stripes, judged by who answers.
     pub census: CensusVerdict,
+    /// What they would be without each agent.
+    pub without: &'a BTreeMap<AgentId, Without>,
+    /// How far the emptying of agents is.
+    pub drains: &'a BTreeMap<AgentId, DrainStatus>,
+    /// What is done to keep the volume whole, as far as that is known.
+    pub work: Option<Progress>,
+    /// What is in the trash.
+    pub trash: TrashStatus,
+    /// Seconds an agent may be silent before what it holds is made anew elsewhere.
+    pub absent_after_s: u64,
 }
 
 /// Everything the sentence is made of.
@@ -189,13 +207,18 @@ pub(crate) struct Findings<'a> {
     pub(crate) voters: usize,
     pub(crate) voters_up: usize,
     pub(crate) survive_wanted: u32,
+    pub(crate) work: Option<&'a Progress>,
+    pub(crate) absent_after_s: u64,
 }
 
 /// Builds the report.
 #[must_use]
 pub fn report(input: &StatusInput<'_>) -> StatusReport {
-    let nodes = nodes(input);
+    let mut nodes = nodes(input);
     let up: BTreeSet<AgentId> = nodes.iter().filter(|node| node.state.answers()).map(|node| node.id).collect();
+    for node in &mut nodes {
+        node.switch_off = switch_off_of(input, node, &up);
+    }
     let voters_up = input.quorum.voters.intersection(&up).count();
     let quorum = input.quorum.agrees;
     let survives = survives(input, &up);
@@ -209,6 +232,8 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
         voters: input.quorum.voters.len(),
         voters_up,
         survive_wanted: u32::from(input.pool.survive),
+        work: input.work.as_ref(),
+        absent_after_s: input.absent_after_s,
     };
     StatusReport {
         verdict: verdict::sentence(&findings),
@@ -216,10 +241,47 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
         survives_writing,
         quorum,
         stripes: input.census.counts,
-        repair: RepairStatus { queued_bytes: input.census.missing_bytes, eta_s: eta_s(input.census) },
-        work: None,
+        repair: repair(input.census, input.work.as_ref()),
+        work: input.work.clone(),
+        trash: input.trash,
         nodes,
     }
+}
+
+fn switch_off_of(input: &StatusInput<'_>, node: &NodeStatus, up: &BTreeSet<AgentId>) -> SwitchOff {
+    let others = |wanted: fn(&AgentRecord) -> bool| {
+        let counts = |member: &&AgentRecord| member.id != node.id && up.contains(&member.id) && wanted(member);
+        input.members.iter().filter(counts).count()
+    };
+    let without = input.without.get(&node.id).copied();
+    switch_off(&SwitchOffInput {
+        name: &node.name,
+        answers: node.state.answers(),
+        draining: node.drain.is_some(),
+        emptied: node.drain.as_ref().is_some_and(|drain| drain.emptied),
+        without: without.unwrap_or(Without { least_margin: input.census.least_margin, ..Without::default() }),
+        ledger_copies_left: others(|member| member.roles.mount || member.roles.vote),
+        stores_left: others(|member| member.roles.store),
+        quorum: input.quorum.agrees,
+        voters_left: input.quorum.voters.iter().filter(|voter| **voter != node.id && up.contains(voter)).count(),
+        majority: input.quorum.majority(),
+        work: input.work.as_ref(),
+    })
+}
+
+/// What waits, by the numbers of the agent that leads. While it waits for agents to come back, what is missing counts.
+fn repair(census: CensusVerdict, work: Option<&Progress>) -> RepairStatus {
+    let (queued, stuck) = work.map_or((0, 0), |work| (work.waiting_bytes(), work.stuck.bytes));
+    let queued_bytes = match queued + stuck {
+        0 => census.missing_bytes,
+        bytes => bytes,
+    };
+    let eta_s = match (queued_bytes, stuck) {
+        (0, _) => Some(0),
+        (_, 0) if queued > 0 => work.and_then(|work| work.eta_s),
+        _ => None,
+    };
+    RepairStatus { queued_bytes, eta_s }
 }
 
 fn nodes(input: &StatusInput<'_>) -> Vec<NodeStatus> {
@@ -237,6 +299,8 @@ fn nodes(input: &StatusInput<'_>) -> Vec<NodeStatus> {
                 standing: health.standing.score,
                 failing: health.standing.failing,
                 reasons: health.standing.reasons,
+                drain: input.drains.get(&member.id).cloned(),
+                switch_off: SwitchOff::default(),
             }
         })
         .collect();
@@ -271,18 +335,13 @@ fn survives(input: &StatusInput<'_>, up: &BTreeSet<AgentId>) -> u32 {
     count(by_stripes.min(ledger_copies.saturating_sub(1)))
 }
 
-/// Nothing to rebuild is done now; how fast the rest goes is not known here.
-fn eta_s(census: CensusVerdict) -> Option<u64> {
-    (census.missing_bytes == 0).then_some(0)
-}
-
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod bad_shard_tests {
-    use super::{RepairStatus, StatusReport, StripeCounts};
+    use super::{RepairStatus, StatusReport, StripeCounts, TrashStatus};
 
     #[test]
     fn damage_that_was_met_is_not_called_healthy() {
@@ -295,6 +354,7 @@ mod bad_shard_tests {
             stripes: StripeCounts::default(),
             repair: RepairStatus::default(),
             work: None,
+            trash: TrashStatus::default(),
         };
         report.tell_bad_shards(0);
         assert!(report.verdict.starts_with("Healthy."));
@@ -309,7 +369,7 @@ mod bad_shard_tests {
 #[cfg(test)]
 mod tests {
     use dci_proto::PoolId;
-    use shoal_care::Standing;
+    use shoal_care::{Reason, Standing, Tally};
     use shoal_ledger::AgentRoles;
 
     use super::*;
@@ -342,6 +402,8 @@ mod tests {
         voters: Vec<u8>,
         agrees: bool,
         census: CensusVerdict,
+        drains: BTreeMap<AgentId, DrainStatus>,
+        work: Option<Progress>,
     }
 
     impl Scene {
@@ -354,7 +416,33 @@ mod tests {
                 voters,
                 agrees: true,
                 census: CensusVerdict::default(),
+                drains: BTreeMap::new(),
+                work: None,
             }
+        }
+
+        fn gone(mut self, numbers: &[u8]) -> Self {
+            self.away = numbers.iter().map(|number| (*number, Presence::Absent)).collect();
+            self
+        }
+
+        fn drain(mut self, number: u8, drain: DrainStatus) -> Self {
+            self.drains.insert(agent(number), drain);
+            self
+        }
+
+        /// What waits for a reason; at 10 MB a second.
+        fn waiting(mut self, reason: Reason, bytes: u64) -> Self {
+            let work = self.work.get_or_insert_default();
+            work.waiting.insert(reason, Tally { stripes: 3, bytes });
+            work.rate_bytes_per_s = 10_000_000;
+            work.eta_s = Some(work.waiting_bytes().div_ceil(10_000_000));
+            self
+        }
+
+        fn stuck(mut self, stripes: u64) -> Self {
+            self.work.get_or_insert_default().stuck = Tally { stripes, bytes: stripes * 100 };
+            self
         }
 
         fn away(mut self, numbers: &[u8]) -> Self {
@@ -405,6 +493,11 @@ mod tests {
                 health: &health,
                 quorum: &quorum,
                 census: self.census,
+                without: &BTreeMap::new(),
+                drains: &self.drains,
+                work: self.work.clone(),
+                trash: TrashStatus::default(),
+                absent_after_s: 1_800,
             })
         }
     }
@@ -458,6 +551,71 @@ mod tests {
     }
 
     #[test]
+    fn the_sentence_says_what_is_done_and_when_it_will_be_over() {
+        let check = |scene: Scene, expected: &str| assert_eq!(scene.report().verdict, expected);
+        let degraded = || Scene::of(6).gone(&[6]).stripes(counts(280, 120, 0, 0), 1);
+        let survives = "Files survive the loss of any 1 agent; writing goes on after the loss of any 2.";
+        let lacks = "Degraded: 120 of 400 stripes lack shards. 1 agent does not answer (pc-6).";
+        check(
+            degraded().waiting(Reason::Degraded, 1_200_000_000).waiting(Reason::Balance, 9_000_000_000),
+            &format!("{lacks} Rebuilding 1.20 GB, about 2 minutes left. {survives}"),
+        );
+        let mut unmeasured = degraded().waiting(Reason::Degraded, 1_200_000_000);
+        unmeasured.work.get_or_insert_default().rate_bytes_per_s = 0;
+        check(unmeasured, &format!("{lacks} Rebuilding 1.20 GB. {survives}"));
+        check(
+            degraded().stuck(7),
+            &format!("{lacks} 7 stripes cannot be rebuilt: too few agents with room for them. {survives}"),
+        );
+        let mut patient = Scene::of(6).away(&[6]).stripes(counts(280, 120, 0, 0), 1);
+        patient.work = Some(Progress::default());
+        check(
+            patient,
+            &format!("{lacks} What is missing is made anew once an agent has been silent for 30 minutes. {survives}"),
+        );
+        check(
+            Scene::of(6).gone(&[5, 6]).stripes(counts(400, 0, 0, 0), 2),
+            "Healthy without 2 agents that do not answer (pc-5, pc-6). Survives the loss of any 2 agents.",
+        );
+        let drain = DrainStatus { percent: 40, eta_s: Some(110), ..DrainStatus::default() };
+        let whole = || Scene::of(6).stripes(counts(400, 0, 0, 0), 2);
+        check(
+            whole().waiting(Reason::Drain, 5_000_000).drain(3, drain.clone()),
+            "Draining pc-3: 40 % done, about 2 minutes left. Survives the loss of any 2 agents.",
+        );
+        let waits = DrainStatus { eta_s: None, waits_for: Some("room".into()), ..drain };
+        check(
+            whole().drain(3, waits),
+            "Draining pc-3: 40 % done; it waits for room. Survives the loss of any 2 agents.",
+        );
+        check(
+            whole().drain(3, DrainStatus { percent: 100, emptied: true, ..DrainStatus::default() }),
+            "Healthy. pc-3 is emptied and can be removed. Survives the loss of any 2 agents.",
+        );
+        check(
+            whole().waiting(Reason::Balance, 5_000_000),
+            "Healthy. Evening out 5.00 MB, about 1 second left. Survives the loss of any 2 agents.",
+        );
+    }
+
+    #[test]
+    fn what_waits_is_told_by_the_numbers_of_who_does_it() {
+        let told = |scene: Scene| {
+            let RepairStatus { queued_bytes, eta_s } = scene.report().repair;
+            (queued_bytes, eta_s)
+        };
+        let missing = || {
+            let mut scene = Scene::of(6).away(&[6]).stripes(counts(0, 9, 0, 0), 1);
+            scene.census.missing_bytes = 700;
+            scene
+        };
+        assert_eq!(told(Scene::of(6)), (0, Some(0)));
+        assert_eq!(told(missing()), (700, None), "nobody works on it yet");
+        assert_eq!(told(missing().waiting(Reason::Degraded, 50_000_000)), (50_000_000, Some(5)));
+        assert_eq!(told(missing().waiting(Reason::Degraded, 50_000_000).stuck(1)), (50_000_100, None));
+    }
+
+    #[test]
     fn the_numbers_never_promise_more_than_the_least_safe_part() {
         let numbers = |scene: Scene| {
             let report = scene.report();
@@ -495,10 +653,12 @@ mod tests {
     #[test]
     fn the_keys_scripts_rely_on_are_there() {
         let json = serde_json::to_value(Scene::of(6).report()).expect("serialises");
-        for key in ["verdict", "survives", "survives_writing", "quorum", "nodes", "stripes", "repair"] {
+        for key in ["verdict", "survives", "survives_writing", "quorum", "nodes", "stripes", "repair", "trash"] {
             assert!(!json[key].is_null(), "{key}");
         }
-        for key in ["id", "name", "state", "capacity_bytes", "used_bytes", "standing", "failing", "reasons"] {
+        for key in
+            ["id", "name", "state", "capacity_bytes", "used_bytes", "standing", "failing", "reasons", "switch_off"]
+        {
             assert!(!json["nodes"][0][key].is_null(), "nodes.{key}");
         }
         for key in ["total", "healthy", "degraded", "endangered", "lost"] {

@@ -1,22 +1,25 @@
 //! The census of stripes, kept between questions so that asking for the status is cheap.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::AgentId;
+use shoal_care::Progress;
 use shoal_consensus::Consensus;
-use shoal_ledger::query;
+use shoal_ledger::{AgentRecord, KvError, KvRead, query};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::AgentError;
 use crate::census::Census;
 use crate::context::AgentContext;
-use crate::keeping::ask_leader;
+use crate::outlook::DrainStatus;
+use crate::outlook::drain::{DrainInput, drain_status};
 use crate::recover::swap;
 use crate::room;
-use crate::status::{self, StatusInput, StatusReport};
+use crate::status::{self, StatusInput, StatusReport, TrashStatus};
+use crate::ticket::now_ms;
 
 /// After a count the next waits at least this long.
 const RECOUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -47,9 +50,11 @@ impl StatusBoard {
         let position = query::position(&*view)?;
         let answering = members.iter().map(|member| member.id).filter(|agent| context.health.answers(*agent));
         let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
-        let counted = self.count(view, position, reachable.clone()).await?;
+        let counted = self.count(view.clone(), position, reachable.clone()).await?;
         let health = context.health.view_with_own();
         let quorum = context.quorum();
+        let work = context.progress().await;
+        let trash = query::trash_totals(&*view)?;
         let mut report = status::report(&StatusInput {
             agent: context.agent,
             pool: &pool,
@@ -57,13 +62,12 @@ impl StatusBoard {
             health: &health,
             quorum: &quorum,
             census: counted.census.judge(&|agent| reachable.contains(&agent)),
+            without: &counted.census.without_each(&|agent| reachable.contains(&agent)),
+            drains: &drains(context, &*view, &members, work.as_ref())?,
+            work,
+            trash: TrashStatus { files: trash.files, bytes: trash.bytes },
+            absent_after_s: query::care_policy(&*view)?.absent_after_s,
         });
-        let progress = match (context.keeping.progress(), quorum.leader) {
-            (Some(own), _) => Some(own),
-            (None, Some(leader)) if leader != context.agent => ask_leader(&context.network, leader).await,
-            (None, _) => None,
-        };
-        report.tell_progress(progress);
         let met = context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known);
         report.tell_bad_shards(met + context.mender.pending());
         report.tell_here(room::refusal(&context.headroom));
@@ -79,7 +83,7 @@ impl StatusBoard {
 
     async fn count(
         &self,
-        view: Arc<dyn shoal_ledger::KvRead + Send + Sync>,
+        view: Arc<dyn KvRead + Send + Sync>,
         position: u64,
         reachable: Arc<BTreeSet<AgentId>>,
     ) -> Result<Counted, AgentError> {
@@ -102,4 +106,39 @@ impl StatusBoard {
         *kept = Some(counted.clone());
         Ok(counted)
     }
+}
+
+/// How far the emptying of agents is.
+fn drains(
+    context: &AgentContext,
+    view: &dyn KvRead,
+    members: &[AgentRecord],
+    work: Option<&Progress>,
+) -> Result<BTreeMap<AgentId, DrainStatus>, KvError> {
+    let mut drains = BTreeMap::new();
+    for member in members {
+        if let Some(drain) = drain_of(context, view, member.id, work)? {
+            drains.insert(member.id, drain);
+        }
+    }
+    Ok(drains)
+}
+
+/// How far the emptying of an agent is; `None` unless it is emptied.
+pub(crate) fn drain_of(
+    context: &AgentContext,
+    view: &dyn KvRead,
+    agent: AgentId,
+    work: Option<&Progress>,
+) -> Result<Option<DrainStatus>, KvError> {
+    let Some(record) = query::drain(view, agent)? else { return Ok(None) };
+    Ok(Some(drain_status(&DrainInput {
+        record,
+        usage: query::agent_usage(view, agent)?,
+        certified: query::certificate(view, agent)?.is_some(),
+        answers: context.health.answers(agent),
+        quorum: context.quorum().agrees,
+        now_ms: now_ms(),
+        work,
+    })))
 }

@@ -1,9 +1,19 @@
 //! The sentence that tells how the pool stands. It never promises more than the numbers beside it.
 
+use shoal_care::{Progress, Reason, Tally};
+
+use crate::cli::print::{about, bytes};
 use crate::status::{Findings, NodeState, NodeStatus};
 
+/// How a pool is called that is as it should be.
+const HEALTHY: &str = "Healthy.";
 /// Names of agents told in one sentence, at most; the others are counted.
 const NAMES_TOLD: usize = 3;
+/// What is not as safe as it should be.
+const PRESSING: [Reason; 4] = [Reason::Endangered, Reason::Degraded, Reason::LessThanAsked, Reason::Failing];
+/// What can wait, and how it is called.
+const CALM: [(Reason, &str); 3] =
+    [(Reason::Owed, "Giving back to owners"), (Reason::Balance, "Evening out"), (Reason::Recut, "Cutting anew")];
 
 /// The sentence.
 pub(crate) fn sentence(findings: &Findings<'_>) -> String {
@@ -11,11 +21,86 @@ pub(crate) fn sentence(findings: &Findings<'_>) -> String {
     if !findings.quorum {
         sentences.push(no_quorum(findings));
     }
+    sentences.extend(doing(findings));
+    // One who only tells what is done about a pool that is well need not say so first.
+    if sentences.len() > 1 && sentences.first().is_some_and(|lead| lead == HEALTHY) && drains(findings) {
+        sentences.remove(0);
+    }
     if findings.stripes.lost == 0 {
         sentences.push(survival(findings));
     }
     sentences.extend(policy_unmet(findings));
     sentences.join(" ")
+}
+
+/// Whether an agent is being emptied and is not yet.
+fn drains(findings: &Findings<'_>) -> bool {
+    findings.nodes.iter().any(|node| node.drain.as_ref().is_some_and(|drain| !drain.emptied))
+}
+
+/// What is done to make the pool as safe as it should be, and when it will be over.
+fn doing(findings: &Findings<'_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(work) = findings.work {
+        sentences.extend(rebuilding(findings, work));
+    }
+    sentences.extend(findings.nodes.iter().filter_map(draining));
+    if let (Some(work), true) = (findings.work, sentences.is_empty()) {
+        sentences.extend(CALM.iter().find_map(|(reason, called)| {
+            let tally = work.waiting.get(reason).filter(|tally| tally.bytes > 0)?;
+            Some(format!("{called} {}{}.", bytes(tally.bytes), left(tally.bytes, work)))
+        }));
+    }
+    sentences
+}
+
+fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let pressing: u64 = PRESSING.iter().filter_map(|reason| work.waiting.get(reason)).map(|tally| tally.bytes).sum();
+    let at_risk = findings.stripes.degraded + findings.stripes.endangered > 0;
+    if pressing > 0 {
+        sentences.push(format!("Rebuilding {}{}.", bytes(pressing), left(pressing, work)));
+    }
+    let Tally { stripes: stuck, .. } = work.stuck;
+    // What only a drain cannot place is told with the drain.
+    if stuck > 0 && (at_risk || !drains(findings)) {
+        let stripes = if stuck == 1 { "1 stripe".to_owned() } else { format!("{stuck} stripes") };
+        let done = if at_risk { "rebuilt" } else { "moved" };
+        sentences.push(format!("{stripes} cannot be {done}: too few agents with room for them."));
+    }
+    let silent = findings.nodes.iter().any(|node| node.state == NodeState::Suspect);
+    if sentences.is_empty() && at_risk && silent && findings.quorum {
+        let patience = duration(findings.absent_after_s);
+        sentences.push(format!("What is missing is made anew once an agent has been silent for {patience}."));
+    }
+    sentences
+}
+
+/// How long that many bytes take, where it is known.
+fn left(bytes: u64, work: &Progress) -> String {
+    match work.rate_bytes_per_s {
+        0 => String::new(),
+        rate => format!(", {} left", about(bytes.div_ceil(rate))),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    about(seconds).replace("about ", "")
+}
+
+fn draining(node: &NodeStatus) -> Option<String> {
+    let (drain, name) = (node.drain.as_ref()?, &node.name);
+    if drain.emptied {
+        return Some(format!("{name} is emptied and can be removed."));
+    }
+    let done = format!("Draining {name}: {} % done", drain.percent);
+    Some(match (&drain.waits_for, drain.eta_s) {
+        (Some(waits_for), _) => format!("{done}; it waits for {waits_for}."),
+        (None, Some(seconds)) if drain.shards_left > 0 || drain.percent < 100 => {
+            format!("{done}, {} left.", about(seconds))
+        }
+        _ => format!("{done}."),
+    })
 }
 
 fn lead(findings: &Findings<'_>) -> String {
@@ -34,6 +119,10 @@ fn lead(findings: &Findings<'_>) -> String {
         let share = format!("{} of {} stripes lack shards", stripes.degraded, stripes.total);
         return format!("Degraded: {share}.{who}");
     }
+    let all_given_up = !findings.nodes.iter().any(|node| node.state == NodeState::Suspect);
+    if !silent.is_empty() && all_given_up && findings.quorum && stripes.total > 0 {
+        return format!("Healthy without {}.", who_do_not_answer(&silent));
+    }
     if !silent.is_empty() {
         return format!("Degraded: {}.", does_not_answer(&silent));
     }
@@ -49,7 +138,7 @@ fn lead(findings: &Findings<'_>) -> String {
     if findings.nodes.len() == 1 {
         return "Working, on one agent only.".to_owned();
     }
-    "Healthy.".to_owned()
+    HEALTHY.to_owned()
 }
 
 fn reason(node: &NodeStatus) -> String {
@@ -102,14 +191,24 @@ fn silent(nodes: &[NodeStatus]) -> Vec<&str> {
 }
 
 fn does_not_answer(names: &[&str]) -> String {
-    let told = names[..names.len().min(NAMES_TOLD)].join(", ");
-    let others = match names.len().saturating_sub(NAMES_TOLD) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     match names.len() {
-        1 => format!("1 agent does not answer ({told})"),
-        several => format!("{several} agents do not answer ({told}{others})"),
+        1 => format!("1 agent does not answer ({})", told(names)),
+        several => format!("{several} agents do not answer ({})", told(names)),
+    }
+}
+
+fn who_do_not_answer(names: &[&str]) -> String {
+    match names.len() {
+        1 => format!("1 agent that does not answer ({})", told(names)),
+        several => format!("{several} agents that do not answer ({})", told(names)),
+    }
+}
+
+fn told(names: &[&str]) -> String {
+    let told = names[..names.len().min(NAMES_TOLD)].join(", ");
+    match names.len().saturating_sub(NAMES_TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
 }
 

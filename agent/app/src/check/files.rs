@@ -11,7 +11,7 @@ const NAMED: usize = 100;
 const CHUNKS_AT_ONCE: u32 = 256;
 
 /// Paths of files that have a chunk among the contents, the first hundred, and how many there are. Goes through all names.
-pub(super) fn of_contents(view: &dyn KvRead, contents: &BTreeSet<ContentId>) -> Result<(Vec<String>, u64), KvError> {
+pub(crate) fn of_contents(view: &dyn KvRead, contents: &BTreeSet<ContentId>) -> Result<(Vec<String>, u64), KvError> {
     let (mut named, mut total) = (Vec::new(), 0);
     if contents.is_empty() {
         return Ok((named, total));

@@ -3,7 +3,7 @@
 //!
 //! The pool goes on meanwhile: what looks wrong is looked at once more in the ledger as it is at the end.
 
-mod files;
+pub(crate) mod files;
 mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};

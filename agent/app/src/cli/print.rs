@@ -58,6 +58,22 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A length of time as people say it when it need not be exact: rounded up, one unit.
+pub(crate) fn about(seconds: u64) -> String {
+    const MINUTE_S: u64 = 60;
+    const HOUR_S: u64 = 60 * MINUTE_S;
+    const DAY_S: u64 = 24 * HOUR_S;
+    let (unit_s, unit) = match seconds {
+        0..=99 => (1, "second"),
+        100..=7_199 => (MINUTE_S, "minute"),
+        7_200..=172_799 => (HOUR_S, "hour"),
+        _ => (DAY_S, "day"),
+    };
+    let number = seconds.div_ceil(unit_s);
+    let number = if unit_s == 1 && number > 10 { number.div_ceil(10) * 10 } else { number };
+    format!("about {number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A time in UTC to the minute.
 pub(crate) fn time(ms_since_1970: u64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
@@ -70,7 +86,23 @@ pub(crate) fn time(ms_since_1970: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, time};
+    use super::{about, bytes, time};
+
+    #[test]
+    fn lengths_of_time_are_rounded_up_to_one_unit() {
+        let cases = [
+            (0, "about 0 seconds"),
+            (1, "about 1 second"),
+            (11, "about 20 seconds"),
+            (110, "about 2 minutes"),
+            (1_800, "about 30 minutes"),
+            (7_201, "about 3 hours"),
+            (172_800, "about 2 days"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(about(seconds), expected, "{seconds}");
+        }
+    }
 
     #[test]
     fn bytes_read_in_three_digits() {
