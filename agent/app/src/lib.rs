@@ -73,6 +73,7 @@ mod transport;
 mod trash;
 mod verdict;
 mod wire;
+mod words;
 
 pub use context::AgentContext;
 pub use error::AgentError;

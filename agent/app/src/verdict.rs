@@ -4,6 +4,7 @@ use shoal_care::{Progress, Reason, Tally};
 
 use crate::cli::print::{about, bytes};
 use crate::status::{Findings, NodeState, NodeStatus};
+use crate::words;
 
 /// How a pool is called that is as it should be.
 const HEALTHY: &str = "Healthy.";
@@ -64,9 +65,8 @@ fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
     let Tally { stripes: stuck, .. } = work.stuck;
     // What only a drain cannot place is told with the drain.
     if stuck > 0 && (at_risk || !drains(findings)) {
-        let stripes = if stuck == 1 { "1 stripe".to_owned() } else { format!("{stuck} stripes") };
         let done = if at_risk { "rebuilt" } else { "moved" };
-        sentences.push(format!("{stripes} cannot be {done}: too few agents with room for them."));
+        sentences.push(format!("{} cannot be {done}: too few agents with room for them.", words::stripes(stuck)));
     }
     let silent = findings.nodes.iter().any(|node| node.state == NodeState::Suspect);
     if sentences.is_empty() && at_risk && silent && findings.quorum {

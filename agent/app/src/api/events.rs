@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
+use shoal_ledger::UserRole;
 
 use super::Api;
 use super::caller::Caller;
@@ -40,9 +41,10 @@ impl Drop for Slot {
 
 pub(super) async fn events(
     State(api): State<Arc<Api>>,
-    _caller: Caller,
+    caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many pages watch this agent"))?;
+    let may_act = caller.role >= UserRole::Operator;
     let stopping = api.agent.shutdown_token();
     let state = (api, slot, String::new(), true);
     let stream = futures::stream::unfold(state, move |(api, slot, mut sent, first)| {
@@ -53,7 +55,7 @@ pub(super) async fn events(
                 stopping.run_until_cancelled(tokio::time::sleep(wait)).await?;
                 wait = LOOK_EVERY;
                 let Ok(report) = api.agent.status().await else { continue };
-                let drawn = page::live(&report).into_string();
+                let drawn = page::live(&report, may_act).into_string();
                 if drawn != sent {
                     sent.clone_from(&drawn);
                     return Some((Ok(Event::default().event("status").data(drawn)), (api, slot, sent, false)));

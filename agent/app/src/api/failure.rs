@@ -108,9 +108,14 @@ impl From<Rejection> for Failure {
                 (StatusCode::NOT_FOUND, None)
             }
             Rejection::NotEmpty(_) => (StatusCode::CONFLICT, Some("Repeat it with --force to remove what is in it.")),
-            Rejection::StillNeeded { .. } => {
-                (StatusCode::CONFLICT, Some("--force strikes it off all the same and gives up what only it holds."))
-            }
+            Rejection::StillNeeded { .. } => (
+                StatusCode::CONFLICT,
+                Some("Empty it first: `shoal node drain NODE --wait`. --force gives up what it holds."),
+            ),
+            Rejection::NotDrained(_) => (
+                StatusCode::CONFLICT,
+                Some("`shoal node drain NODE --wait` gets its certificate; --force does without."),
+            ),
             Rejection::Invalid(_) | Rejection::Path(_) | Rejection::Inconsistent(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, None)
             }

@@ -15,8 +15,8 @@ use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::types::{
-    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, NodeView, PolicyView, UserAnswer, UserChange,
-    UserView, VolumeChange, VolumeView, WaitingView,
+    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, NodeView, UserAnswer, UserChange, UserView,
+    VolumeChange, VolumeView, WaitingView,
 };
 use crate::auth;
 use crate::check::{CheckBoard, CheckState};
@@ -25,8 +25,8 @@ use crate::status::StatusReport;
 /// How many agents a policy may ask to survive the loss of.
 const SURVIVE_LIMIT: u8 = 8;
 
-type Shared = State<Arc<Api>>;
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Shared = State<Arc<Api>>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 /// A JSON body whose faults are told in our own words.
 #[derive(FromRequest)]
@@ -109,7 +109,7 @@ pub(super) async fn node(
     Body(action): Body<NodeAction>,
 ) -> Answer<Value> {
     caller.needs(match action {
-        NodeAction::Pause | NodeAction::Resume => UserRole::Operator,
+        NodeAction::Pause | NodeAction::Resume | NodeAction::Drain => UserRole::Operator,
         _ => UserRole::Admin,
     })?;
     let agent = &api.agent;
@@ -118,6 +118,7 @@ pub(super) async fn node(
         NodeAction::Reject => agent.reject_join(&node).await?,
         NodeAction::Pause => agent.set_agent_state(&node, AgentState::Paused).await?,
         NodeAction::Resume => agent.set_agent_state(&node, AgentState::Active).await?,
+        NodeAction::Drain => agent.set_agent_state(&node, AgentState::Draining).await?,
         NodeAction::Remove { force } => agent.remove_agent(&node, *force).await?,
         NodeAction::Rename { name } => {
             let id = agent.member(&node)?.id;
@@ -161,23 +162,7 @@ pub(super) async fn discovered(State(api): Shared, _caller: Caller) -> Answer<Va
     Ok(Json(seen))
 }
 
-pub(super) async fn policy(State(api): Shared, _caller: Caller) -> Answer<PolicyView> {
-    Ok(Json(PolicyView { survive: api.agent.pool()?.survive }))
-}
-
-pub(super) async fn set_policy(
-    State(api): Shared,
-    caller: Caller,
-    Body(policy): Body<PolicyView>,
-) -> Answer<PolicyView> {
-    caller.needs(UserRole::Operator)?;
-    let survive = checked_survive(policy.survive)?;
-    api.agent.ledger.submit(Command::SetSurvive { survive }).await?;
-    tracing::info!(user = %caller.user, survive, "policy changed");
-    Ok(Json(policy))
-}
-
-fn checked_survive(survive: u8) -> Result<u8, Failure> {
+pub(super) fn checked_survive(survive: u8) -> Result<u8, Failure> {
     if survive > SURVIVE_LIMIT {
         return Err(Failure::bad(format!("survive: 0 to {SURVIVE_LIMIT}")));
     }

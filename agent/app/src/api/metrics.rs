@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use shoal_care::Tally;
 use shoal_care::pace::ClassStats;
 use shoal_dav::{DoorStats, LATENCY_BUCKETS_MS};
 
@@ -13,6 +14,8 @@ use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
 use crate::context::AgentContext;
+use crate::status::{NodeStatus, StatusReport};
+use crate::words::reason_label;
 
 pub(super) async fn scrape(State(api): State<Arc<Api>>, _caller: Caller) -> Result<Response, Failure> {
     let text = exposition(&api.agent).await?;
@@ -96,6 +99,7 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
         "Suspicions that cleared within 10 s: the agent or the network was only busy.",
         suspicions.likely_false,
     );
+    care_metrics(&mut page, agent, &report);
     machine_metrics(&mut page, agent);
     let space = agent.store.space();
     page.gauge("store_shards", "Shards this agent holds.", space.shards as f64);
@@ -107,6 +111,47 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
         door_metrics(&mut page, stats);
     }
     Ok(page.0)
+}
+
+/// What keeps the volume whole. What waits is the same on all agents, as the one that leads tells it; what was done is
+/// counted by the agent that led then.
+fn care_metrics(page: &mut Page, agent: &AgentContext, report: &StatusReport) {
+    let work = report.work.clone().unwrap_or_default();
+    let each = |value: fn(&Tally) -> u64| {
+        let waiting = work.waiting.iter().map(|(reason, tally)| (label("reason", reason_label(*reason)), value(tally)));
+        let stuck = std::iter::once((label("reason", "stuck"), value(&work.stuck)));
+        waiting.chain(stuck).map(|(label, value)| (label, value as f64)).collect::<Vec<_>>()
+    };
+    page.metric(
+        "waiting_stripes",
+        "gauge",
+        "Stripes that wait to be worked on, by reason.",
+        &each(|tally| tally.stripes),
+    );
+    page.metric("waiting_bytes", "gauge", "Bytes to be written for them.", &each(|tally| tally.bytes));
+    page.gauge("keeping_under_way", "Jobs that keep the volume whole, under way.", work.under_way as f64);
+    page.gauge("keeping_bytes_per_second", "Bytes they write a second.", work.rate_bytes_per_s as f64);
+    let stats = agent.keeping.stats();
+    for (name, help, value) in [
+        ("shards", "Shards made anew or given on, on this agent's word.", stats.shards),
+        ("recuts", "Stripes cut anew, on this agent's word.", stats.recuts),
+        ("read_bytes", "Bytes read for both.", stats.read_bytes),
+        ("written_bytes", "Bytes written for both.", stats.written_bytes),
+        ("failures", "Such jobs that failed and are tried again.", stats.failures),
+    ] {
+        page.counter(&format!("keeping_{name}_total"), help, value);
+    }
+    page.gauge("trash_files", "Versions of files in the trash.", report.trash.files as f64);
+    page.gauge("trash_bytes", "Bytes of those.", report.trash.bytes as f64);
+    let drained = |node: &NodeStatus| {
+        let drain = node.drain.as_ref()?;
+        Some((label("agent", &node.name), drain.bytes_left as f64))
+    };
+    let left: Vec<_> = report.nodes.iter().filter_map(drained).collect();
+    page.metric("drain_left_bytes", "gauge", "Bytes still on an agent that is drained.", &left);
+    let safe = |node: &NodeStatus| (label("agent", &node.name), f64::from(u8::from(node.switch_off.safe)));
+    let safe: Vec<_> = report.nodes.iter().map(safe).collect();
+    page.metric("agent_safe_to_switch_off", "gauge", "Whether an agent can be switched off now.", &safe);
 }
 
 fn machine_metrics(page: &mut Page, agent: &AgentContext) {

@@ -5,6 +5,7 @@
 //! and its assets wants to know who asks (`caller`).
 
 mod caller;
+mod care;
 mod events;
 mod failure;
 mod handlers;
@@ -24,6 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware;
 use axum::routing::{get, post, put};
+use tokio::sync::Semaphore;
 
 pub use scrub::ScrubStart;
 pub use serve::serve;
@@ -39,13 +41,15 @@ pub struct Api {
     agent: Arc<AgentContext>,
     sessions: Mutex<Sessions>,
     started: Instant,
+    /// Looks at every stripe, one at a time.
+    looks: Semaphore,
 }
 
 impl Api {
     /// The API of a running agent.
     #[must_use]
     pub fn new(agent: Arc<AgentContext>) -> Arc<Self> {
-        Arc::new(Self { agent, sessions: Mutex::default(), started: Instant::now() })
+        Arc::new(Self { agent, sessions: Mutex::default(), started: Instant::now(), looks: Semaphore::new(1) })
     }
 }
 
@@ -57,11 +61,18 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/events", get(events::events))
         .route("/nodes", get(handlers::nodes))
         .route("/nodes/{node}", post(handlers::node))
+        .route("/nodes/{node}/safe", get(care::safe))
+        .route("/nodes/{node}/drain", get(care::drain))
+        .route("/nodes/{node}/drain/plan", get(care::plan_drain))
+        .route("/nodes/{node}/certificate", get(care::certificate))
+        .route("/nodes/{node}/loss", get(care::loss))
+        .route("/repair", get(care::repair))
+        .route("/repair/plan", get(care::plan))
         .route("/pool/check", get(handlers::check).post(handlers::start_check))
         .route("/invite", post(handlers::invite))
         .route("/discovered", get(handlers::discovered))
         .route("/scrub", get(scrub::scrub).post(scrub::start))
-        .route("/policy", get(handlers::policy).put(handlers::set_policy))
+        .route("/policy", get(care::policy).put(care::set_policy))
         .route("/volumes", get(handlers::volumes).post(handlers::create_volume))
         .route("/volumes/{name}", axum::routing::patch(handlers::change_volume).delete(handlers::remove_volume))
         .route("/trash", get(trash::list))
@@ -76,6 +87,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/", get(pages::status))
         .route("/sign-in", get(pages::sign_in_form).post(pages::sign_in))
         .route("/sign-out", post(pages::sign_out))
+        .route("/nodes/{node}/{action}", post(pages::node))
         .route("/assets/style.css", get(pages::style))
         .route("/assets/live.js", get(pages::script))
         .fallback(failure::not_found)

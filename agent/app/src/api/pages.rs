@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Form, State};
+use axum::extract::{Extension, Form, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::Markup;
 use serde::Deserialize;
+use shoal_ledger::{AgentState, UserRole};
 
 use super::Api;
 use super::caller::{COOKIE, Caller, cookie, same_origin};
@@ -34,6 +35,7 @@ pub(super) async fn status(
     let input = PageInput {
         pool: &pool.name,
         user: &caller.user,
+        may_act: caller.role >= UserRole::Operator,
         drive: drive.as_deref(),
         system: System::of_user_agent(text(header::USER_AGENT)),
         report: &report,
@@ -88,6 +90,24 @@ pub(super) async fn sign_out(State(api): State<Arc<Api>>, _caller: Caller, heade
     }
     let gone = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
     with_cookie(Redirect::to("/sign-in").into_response(), &gone)
+}
+
+/// What a button beside an agent does. Only a page of this origin may press it; see [`Caller`].
+pub(super) async fn node(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((node, action)): Path<(String, String)>,
+) -> Result<Redirect, Failure> {
+    caller.needs(UserRole::Operator)?;
+    let state = match action.as_str() {
+        "drain" => AgentState::Draining,
+        "pause" => AgentState::Paused,
+        "resume" => AgentState::Active,
+        _ => return Err(Failure::missing("there is no such button")),
+    };
+    api.agent.set_agent_state(&node, state).await?;
+    tracing::info!(user = %caller.user, %node, ?state, "node changed on the page");
+    Ok(Redirect::to("/"))
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Response {

@@ -2,7 +2,12 @@
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
+use shoal_care::Progress;
 use shoal_ledger::{AgentState, TrashReason, UserRole};
+
+use crate::census::StripeCounts;
+use crate::outlook::{DrainStatus, SwitchOff};
+use crate::status::RepairStatus;
 
 /// How this machine's CLI signs in at this machine's agent: a file only its owner can read, renewed at every start.
 #[derive(Clone, Serialize, Deserialize)]
@@ -124,8 +129,10 @@ pub enum NodeAction {
     Reject,
     /// Give it nothing new.
     Pause,
-    /// End a pause.
+    /// End a pause, or cancel its emptying.
     Resume,
+    /// Empty it: everything on it goes to the others.
+    Drain,
     /// Change its nickname.
     Rename {
         /// The new one.
@@ -203,10 +210,97 @@ mod double_option {
 }
 
 /// The pool's policy.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyView {
     /// How many agents may be lost without losing data.
     pub survive: u8,
+    /// Seconds an agent may be silent before what it holds is made anew elsewhere.
+    pub absent_after_s: u64,
+    /// Seconds agents must have come or gone unchanged before stripes are cut anew for those there are.
+    pub restripe_after_s: u64,
+    /// Seconds in which every agent reads all its shards again.
+    pub scrub_period_s: u64,
+    /// Seconds deleted and overwritten files are kept; 0: not at all.
+    pub trash_keep_s: u64,
+}
+
+/// `PUT policy`: what is left out stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyChange {
+    /// How many agents may be lost without losing data.
+    pub survive: Option<u8>,
+    /// As in [`PolicyView`].
+    pub absent_after_s: Option<u64>,
+    /// As in [`PolicyView`].
+    pub restripe_after_s: Option<u64>,
+    /// As in [`PolicyView`].
+    pub scrub_period_s: Option<u64>,
+    /// As in [`PolicyView`].
+    pub trash_keep_s: Option<u64>,
+}
+
+/// `GET repair`: what is done to keep the volume whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RepairView {
+    /// The status sentence.
+    pub verdict: String,
+    /// Stripes by how safe they are.
+    pub stripes: StripeCounts,
+    /// What waits, in all.
+    pub repair: RepairStatus,
+    /// By reason, as the agent that leads tells it; null where it does not say.
+    pub work: Option<Progress>,
+}
+
+/// `GET nodes/NODE/safe`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SafeView {
+    /// Its id.
+    pub id: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// Whether it can be switched off now.
+    #[serde(flatten)]
+    pub switch_off: SwitchOff,
+    /// How far its emptying is, while it is emptied.
+    pub drain: Option<DrainStatus>,
+}
+
+/// `GET nodes/NODE/drain`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrainView {
+    /// Its id.
+    pub id: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// How far its emptying is; null when it is not emptied.
+    pub drain: Option<DrainStatus>,
+}
+
+/// `GET nodes/NODE/certificate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Who was emptied.
+    pub agent: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// Position of the ledger at which nothing counted on it.
+    pub position: u64,
+    /// When it was issued, in ms since 1970 UTC by the signer's clock.
+    pub issued_ms: u64,
+    /// The agent that signed.
+    pub signer: AgentId,
+    /// Its nickname; null when it is no member any more.
+    pub signer_name: Option<String>,
+    /// What was signed, to the letter.
+    pub statement: String,
+    /// The ed25519 signature over the statement, in base64; the signer's id is the key.
+    pub signature: String,
+    /// Whether the signature holds.
+    pub genuine: bool,
+    /// Whether nothing has come to be counted on there since.
+    pub empty_now: bool,
 }
 
 /// `GET trash?volume=NAME&path=/PATH&limit=N`: all of these may be left out.

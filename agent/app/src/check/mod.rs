@@ -30,7 +30,7 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     /// The position of the ledger it was held against.
     pub position: u64,
     /// Whether that was known to be all that was acknowledged.
@@ -58,7 +58,7 @@ pub struct CheckReport {
 
 /// How far a check is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckState {
+pub(crate) struct CheckState {
     /// Whether one runs.
     pub running: bool,
     /// Stripes looked at so far.

@@ -6,10 +6,9 @@ use ureq::http::Method;
 
 use super::client::{Client, line_of_stdin};
 use super::print::{answer, bytes, say, table, time};
-use super::{AgentChoice, CliError, NodeCommand, PolicyCommand, UserCommand, VolumeCommand, VolumePolicyOptions};
+use super::{AgentChoice, CliError, UserCommand, VolumeCommand, VolumePolicyOptions};
 use crate::api::types::{
-    InviteAnswer, InviteRequest, NewVolume, NodeAction, NodeList, PolicyView, UserAnswer, UserChange, UserView,
-    VolumeChange, VolumeView,
+    InviteAnswer, InviteRequest, NewVolume, NodeList, UserAnswer, UserChange, UserView, VolumeChange, VolumeView,
 };
 use crate::status::StatusReport;
 
@@ -41,6 +40,9 @@ pub(super) fn status(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
         stripes.endangered,
         stripes.lost
     );
+    if report.trash.files > 0 {
+        say!("{} in the trash.", bytes(report.trash.bytes));
+    }
     Ok(())
 }
 
@@ -86,49 +88,6 @@ pub(super) fn nodes(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
         table(&["AGENT", "FINGERPRINT", "ASKED", "ID"], rows);
     }
     Ok(())
-}
-
-pub(super) fn node(agent: &AgentChoice, command: &NodeCommand, json: bool) -> Result<(), CliError> {
-    let client = Client::open(agent)?;
-    let (node, action, said) = match command {
-        NodeCommand::Approve { node } => (node, NodeAction::Approve, "is a member now"),
-        NodeCommand::Reject { node } => (node, NodeAction::Reject, "was turned away"),
-        NodeCommand::Pause { node } => (node, NodeAction::Pause, "is paused: it is given nothing new"),
-        NodeCommand::Resume { node } => (node, NodeAction::Resume, "takes part again"),
-        NodeCommand::Rename { node, name } => (node, NodeAction::Rename { name: name.clone() }, "has its new name"),
-        NodeCommand::Remove { node, force } => (node, NodeAction::Remove { force: *force }, "is no member any more"),
-    };
-    let list: NodeList = client.get("nodes")?;
-    let id = find_node(&list, node)?;
-    client.call::<Value>(Method::POST, &format!("nodes/{id}"), &action)?;
-    if json {
-        return answer(&serde_json::json!({ "id": id }));
-    }
-    say!("{node} {said}.");
-    Ok(())
-}
-
-/// The one agent that a person's word names: an id, a fingerprint or a nickname.
-fn find_node(list: &NodeList, word: &str) -> Result<String, CliError> {
-    let all = list.nodes.iter().map(|n| (n.id.to_string(), &n.fingerprint, &n.name));
-    let all = all.chain(list.waiting.iter().map(|w| (w.id.to_string(), &w.fingerprint, &w.name)));
-    let found: Vec<String> = all
-        .filter(|(id, fingerprint, name)| id == word || *fingerprint == word || *name == word)
-        .map(|(id, ..)| id)
-        .collect();
-    match found.as_slice() {
-        [id] => Ok(id.clone()),
-        [] => Err(CliError::Api {
-            status: 404,
-            error: crate::api::types::ApiError {
-                error: format!("no agent is called {word}"),
-                hint: Some("See `shoal nodes`.".into()),
-            },
-        }),
-        _ => {
-            Err(CliError::Usage(format!("{} agents are called {word}; name one by its id or fingerprint", found.len())))
-        }
-    }
 }
 
 pub(super) fn invite(agent: &AgentChoice, hours: u64, store_only: bool, json: bool) -> Result<(), CliError> {
@@ -199,23 +158,6 @@ fn parse_survive(policy: &VolumePolicyOptions) -> Result<Option<Option<u8>>, Cli
             Ok(Some(Some(number)))
         }
     }
-}
-
-pub(super) fn policy(agent: &AgentChoice, command: &PolicyCommand, json: bool) -> Result<(), CliError> {
-    let client = Client::open(agent)?;
-    let policy: PolicyView = match command {
-        PolicyCommand::Show => client.get("policy")?,
-        PolicyCommand::Set { survive } => client.call(Method::PUT, "policy", &PolicyView { survive: *survive })?,
-    };
-    if json {
-        return answer(&policy);
-    }
-    match policy.survive {
-        0 => say!("What is written is kept once: no agent may be lost."),
-        1 => say!("What is written is kept so that any 1 agent may be lost."),
-        survive => say!("What is written is kept so that any {survive} agents may be lost."),
-    }
-    Ok(())
 }
 
 pub(super) fn user(agent: &AgentChoice, command: &UserCommand, json: bool) -> Result<(), CliError> {

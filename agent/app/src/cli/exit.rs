@@ -14,6 +14,9 @@ pub enum CliError {
     /// It was not done, for a good reason.
     #[error("{0}")]
     Refused(String),
+    /// An agent cannot be switched off now; what would be has been told.
+    #[error("{0} is not safe to switch off now")]
+    NotSafe(String),
     /// No agent answers.
     #[error("no agent answers at {address}: {reason}")]
     NoAgent {
@@ -54,6 +57,7 @@ impl CliError {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 5,
+            Self::NotSafe(_) => 12,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {
                 401 | 403 => 4,

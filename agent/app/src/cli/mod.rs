@@ -6,7 +6,11 @@
 mod client;
 mod commands;
 mod discover;
+mod drain;
+mod duration;
 mod exit;
+mod node;
+mod policy;
 mod pool;
 pub(crate) mod print;
 mod scrub;
@@ -28,7 +32,7 @@ pub use exit::CliError;
 /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no agent answers; 4 not signed in or not allowed; 5 refused (not
 /// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
 /// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
-/// computer's clock is years off.
+/// computer's clock is years off; 12 the agent is not safe to switch off.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
 struct Arguments {
@@ -108,7 +112,7 @@ enum Command {
     ///
     /// Example: shoal node approve 12D3KooW…
     #[command(subcommand)]
-    Node(NodeCommand),
+    Node(node::NodeCommand),
     /// Have all shards read again now, and what is damaged or missing made anew.
     ///
     /// Agents do so by themselves in the course of a month. What was found is told by the names of the files concerned.
@@ -125,11 +129,19 @@ enum Command {
     /// Example: shoal trash restore /docs/report.txt
     #[command(subcommand)]
     Trash(trash::TrashCommand),
-    /// How the pool keeps data.
+    /// How safe the pool keeps data, and how patient it is.
     ///
     /// Example: shoal policy set --survive 2
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
+    /// What waits to be rebuilt, moved or cut anew, how long it takes, and what cannot be done now.
+    ///
+    /// Example: shoal repair --plan
+    Repair {
+        /// Look at every stripe anew and show what would be done, changing nothing.
+        #[arg(long)]
+        plan: bool,
+    },
     /// Who may use the drive and tend the pool.
     ///
     /// Example: shoal user add ana
@@ -162,57 +174,6 @@ enum PoolCommand {
         #[arg(long)]
         yes: bool,
         /// Do it though agents that voted seem to be there.
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-#[derive(Subcommand)]
-enum NodeCommand {
-    /// Let an agent in that asked to join without a ticket. Compare its fingerprint first.
-    ///
-    /// Example: shoal node approve oheZ6t6H
-    Approve {
-        /// Its id, fingerprint or name.
-        node: String,
-    },
-    /// Turn away an agent that asked to join.
-    ///
-    /// Example: shoal node reject oheZ6t6H
-    Reject {
-        /// Its id, fingerprint or name.
-        node: String,
-    },
-    /// Give it nothing new, for maintenance.
-    ///
-    /// Example: shoal node pause office-pc
-    Pause {
-        /// Its id, fingerprint or name.
-        node: String,
-    },
-    /// End a pause.
-    ///
-    /// Example: shoal node resume office-pc
-    Resume {
-        /// Its id, fingerprint or name.
-        node: String,
-    },
-    /// Change its nickname.
-    ///
-    /// Example: shoal node rename office-pc front-desk
-    Rename {
-        /// Its id, fingerprint or name.
-        node: String,
-        /// The new nickname.
-        name: String,
-    },
-    /// Strike it off the pool. Refused while data still counts on it.
-    ///
-    /// Example: shoal node remove office-pc
-    Remove {
-        /// Its id, fingerprint or name.
-        node: String,
-        /// Strike it off though data still counts on it: what only it holds is lost, what else it holds loses margin.
         #[arg(long)]
         force: bool,
     },
@@ -274,22 +235,6 @@ struct VolumePolicyOptions {
     /// Whether to compress what gets smaller by it.
     #[arg(long)]
     compress: Option<bool>,
-}
-
-#[derive(Subcommand)]
-enum PolicyCommand {
-    /// Print it.
-    ///
-    /// Example: shoal policy show
-    Show,
-    /// Change it for what is written from now on.
-    ///
-    /// Example: shoal policy set --survive 2
-    Set {
-        /// How many agents may be lost without losing data (0 to 8).
-        #[arg(long)]
-        survive: u8,
-    },
 }
 
 #[derive(Subcommand)]
@@ -371,11 +316,12 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Invite { hours, store_only } => commands::invite(agent, *hours, *store_only, json),
         Command::Status => commands::status(agent, json),
         Command::Nodes => commands::nodes(agent, json),
-        Command::Node(command) => commands::node(agent, command, json),
         Command::Scrub(options) => scrub::scrub(agent, options, json),
+        Command::Node(command) => node::node(agent, command, json),
         Command::Volume(command) => commands::volume(agent, command, json),
         Command::Trash(command) => trash::trash(agent, command, json),
-        Command::Policy(command) => commands::policy(agent, command, json),
+        Command::Policy(command) => policy::policy(agent, command, json),
+        Command::Repair { plan } => drain::repair(agent, *plan, json),
         Command::User(command) => commands::user(agent, command, json),
         Command::Pool(PoolCommand::Check) => pool::check(agent, json),
         Command::Pool(PoolCommand::Recover { from, yes, force }) => {

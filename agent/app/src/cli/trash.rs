@@ -6,6 +6,7 @@ use ureq::http::Method;
 
 use super::client::Client;
 use super::commands::segment;
+use super::duration;
 use super::print::{answer, bytes, say, table, time};
 use super::{AgentChoice, CliError};
 use crate::api::types::{EmptyAnswer, EmptyRequest, RestoreAnswer, RestoreRequest, TrashList};
@@ -136,7 +137,7 @@ fn empty(
     yes: bool,
     json: bool,
 ) -> Result<(), CliError> {
-    let older_than_s = older_than.map(parse_time).transpose()?.unwrap_or(0);
+    let older_than_s = older_than.map(|text| duration::seconds("--older-than", text)).transpose()?.unwrap_or(0);
     if !yes {
         let usage = "what is in the trash cannot be had back once it is emptied; add --yes if that is what you want";
         return Err(CliError::Usage(usage.into()));
@@ -159,33 +160,4 @@ fn empty(
         }
     }
     Ok(())
-}
-
-/// Seconds of `45s`, `30m`, `12h` or `3d`.
-fn parse_time(text: &str) -> Result<u64, CliError> {
-    let wrong = || CliError::Usage(format!("--older-than {text}: a number with s, m, h or d, such as 3d"));
-    let unit_s = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 60 * 60,
-        Some('d') => 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.get(..text.len() - 1).unwrap_or_default().parse().map_err(|_| wrong())?;
-    number.checked_mul(unit_s).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_time;
-
-    #[test]
-    fn times_have_a_unit() {
-        for (text, seconds) in [("45s", 45), ("30m", 1_800), ("12h", 43_200), ("3d", 259_200), ("0s", 0)] {
-            assert_eq!(parse_time(text).ok(), Some(seconds), "{text}");
-        }
-        for wrong in ["", "3", "d", "3w", "-1d", "3.5h", "é", "99999999999999999999d", "9999999999999999999d"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
-    }
 }

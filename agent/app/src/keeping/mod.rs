@@ -27,7 +27,7 @@ use crate::wire::ShardRebuild;
 
 pub use board::KeepingStats;
 pub(crate) use board::{KeepingBoard, ask_leader};
-pub(crate) use certificate::is_genuine;
+pub(crate) use certificate::{is_genuine, statement};
 pub(crate) use recut::{Recutter, recut_here};
 pub(crate) use wanted::WantedBook;
 

@@ -5,6 +5,8 @@ use shoal_care::Progress;
 use shoal_ledger::DrainRecord;
 use shoal_ledger::query::AgentUsage;
 
+use crate::words::stripes;
+
 /// An estimate is believed after this much time, in ms.
 const ESTIMATE_AFTER_MS: u64 = 2_000;
 
@@ -87,7 +89,7 @@ fn waits_for(input: &DrainInput<'_>) -> Option<String> {
     }
     // What is stuck may be another agent's; while something moves it is not what this one waits for.
     if work.stuck.stripes > 0 && work.waiting.is_empty() {
-        let stuck = if work.stuck.stripes == 1 { "1 stripe" } else { &format!("{} stripes", work.stuck.stripes) };
+        let stuck = stripes(work.stuck.stripes);
         return Some(format!("room: {stuck} cannot be moved, as too few other agents have room for them"));
     }
     (!input.answers && work.waiting.is_empty())

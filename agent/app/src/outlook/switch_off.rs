@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shoal_care::Progress;
 
 use crate::census::Without;
+use crate::words::stripes;
 
 /// Whether an agent can be switched off now.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -144,10 +145,6 @@ fn action(input: &SwitchOffInput<'_>) -> MakeSafe {
         return MakeSafe::Wait;
     }
     MakeSafe::Drain
-}
-
-fn stripes(number: u64) -> String {
-    if number == 1 { "1 stripe".to_owned() } else { format!("{number} stripes") }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! stream of the API; no data of users is ever shown on it.
 
 mod mapping;
+mod node;
+mod work;
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -55,6 +57,8 @@ pub(crate) struct PageInput<'a> {
     pub(crate) pool: &'a str,
     /// Who looks.
     pub(crate) user: &'a str,
+    /// Whether they may press buttons.
+    pub(crate) may_act: bool,
     /// URL of the drive's first volume at this agent, as the visitor reaches it; `None` where it serves none.
     pub(crate) drive: Option<&'a str>,
     /// The visitor's system.
@@ -74,7 +78,7 @@ pub(crate) fn status(input: &PageInput<'_>) -> Markup {
                 form method="post" action="/sign-out" { span { (input.user) } " " button.quiet { "Sign out" } }
             }
             main {
-                div id="live" aria-live="polite" { (live(input.report)) }
+                div id="live" aria-live="polite" { (live(input.report, input.may_act)) }
                 p #stale hidden role="alert" { "This page has lost its agent; what it shows is old. Trying again …" }
                 @if let Some(url) = input.drive { (mapping::instructions(url, input.user, input.system)) }
             }
@@ -85,7 +89,7 @@ pub(crate) fn status(input: &PageInput<'_>) -> Markup {
 
 /// The part of the status page that is kept fresh.
 #[must_use]
-pub(crate) fn live(report: &StatusReport) -> Markup {
+pub(crate) fn live(report: &StatusReport, may_act: bool) -> Markup {
     let capacity: u64 = report.nodes.iter().map(|node| node.capacity_bytes).sum();
     let used: u64 = report.nodes.iter().map(|node| node.used_bytes).sum();
     let stripes = &report.stripes;
@@ -96,25 +100,22 @@ pub(crate) fn live(report: &StatusReport) -> Markup {
             div { dt { "Files survive the loss of" } dd { (count(report.survives, "agent")) } }
             div { dt { "Writing survives the loss of" } dd { (count(report.survives_writing, "agent")) } }
             div { dt { "Disk in use" } dd { (bytes(used)) " of " (bytes(capacity)) } }
+            div { dt { "In the trash" } dd { (bytes(report.trash.bytes)) } }
         }
         table {
-            thead { tr { th { "Agent" } th { "State" } th.number { "Used" } th.number { "Gives" } th { "" } } }
-            tbody {
-                @for node in &report.nodes {
-                    tr {
-                        td { (node.name) }
-                        td { span.state.(node.state.as_str()) { (node.state.as_str()) } }
-                        td.number { (bytes(node.used_bytes)) }
-                        td.number { (bytes(node.capacity_bytes)) }
-                        td { meter min="0" max="1" value=(share(node.used_bytes, node.capacity_bytes)) {} }
-                    }
+            thead {
+                tr {
+                    th { "Agent" } th { "State" } th.number { "Used" } th { "Safe to switch off?" }
+                    @if may_act { th { "" } }
                 }
             }
+            tbody { @for node in &report.nodes { (node::rows(node, may_act)) } }
         }
         p.stripes {
             "Stripes: " (stripes.total) " in all, " (stripes.healthy) " healthy, " (stripes.degraded) " degraded, "
             (stripes.endangered) " endangered, " (stripes.lost) " lost."
         }
+        (work::section(report))
     }
 }
 
@@ -131,8 +132,4 @@ fn mood(report: &StatusReport) -> &'static str {
 
 fn count(number: u32, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn share(used: u64, capacity: u64) -> String {
-    if capacity == 0 { "0".into() } else { format!("{:.3}", used as f64 / capacity as f64) }
 }
