@@ -15,7 +15,7 @@ use super::content;
 use super::journal::Journal;
 
 /// Groups of one generation.
-pub(super) const GROUPS: u32 = 16;
+const GROUPS: u32 = 16;
 /// Groups that most operations go to, so that clients meet.
 const HOT_GROUPS: u64 = 3;
 /// Paths of a group.
@@ -63,7 +63,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The generation that is written to now.
-    pub(super) fn generation(&self) -> u32 {
+    fn generation(&self) -> u32 {
         u32::try_from(self.journal.recorder.now_us() / GENERATION.as_micros() as u64).unwrap_or(u32::MAX)
     }
 
@@ -206,7 +206,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads a file; answers its value and tag.
-    pub(super) fn get(&mut self, group: u32, path: Path) -> Option<(Value, String)> {
+    fn get(&mut self, group: u32, path: Path) -> Option<(Value, String)> {
         let mut tag = None;
         let target = url(group, path);
         let outcome = self.ask(

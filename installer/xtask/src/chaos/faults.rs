@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shoal_testkit::RandomBytes;
 
@@ -159,6 +159,7 @@ impl<'a> Hand<'a> {
             }
             Harm::DamageShards(shards) => {
                 let done = damage::damage(&agent.store, shards, &mut self.random)?;
+                ensure!(!done.is_empty(), "it holds no shard yet");
                 return Ok(format!(": {}", done.join("; ")));
             }
             Harm::SlowDisk => match &agent.disk {

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use agents::{Fleet, FleetOptions};
-use client::{Client, GROUPS, PATHS, Shared};
+use client::{Client, PATHS, Shared};
 use faults::Hand;
 use journal::Journal;
 use plan::Kind;
@@ -277,8 +277,8 @@ fn compare(shared: &Shared<'_>, journal: &Journal, count: usize) {
             }
         }
     });
+    let files = groups.len() * usize::from(PATHS);
     journal.tell(&format!(
-        "read in the end: all of {} groups, {unanswered} reads unanswered",
-        groups.len() / GROUPS as usize * GROUPS as usize
+        "read in the end: {files} files, each at {LAST_DOORS} mount points; {unanswered} reads unanswered"
     ));
 }
