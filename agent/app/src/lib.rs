@@ -34,6 +34,8 @@ pub mod discover;
 mod door;
 pub mod error;
 mod expiry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handler;
 pub mod health;
 mod holdings;

@@ -60,6 +60,14 @@ impl Ticket {
         hash_secret(&self.secret)
     }
 
+    /// One to begin trying others with.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn sample() -> Self {
+        let inviter = Inviter { agent: AgentId([2; 32]), addresses: vec![([192, 168, 1, 2], 4921).into()] };
+        let (pool, pool_name) = (PoolId([1; 16]), "home".to_owned());
+        Self { pool, pool_name, inviters: vec![inviter], secret: [3; 32], expires_ms: 1_800_000_000_000 }
+    }
+
     pub(crate) fn secret(&self) -> &[u8; 32] {
         &self.secret
     }

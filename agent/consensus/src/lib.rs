@@ -25,6 +25,8 @@ mod elections;
 mod error;
 mod files;
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod handle;
 mod headroom;

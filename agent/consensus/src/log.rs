@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod crash_points;
 mod disk;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod index;
 mod replay;
 mod segment;
@@ -17,3 +19,5 @@ mod vote;
 
 pub(crate) use replay::replay;
 pub(crate) use store::{LogShared, LogStore};
+#[cfg(feature = "fuzzing")]
+pub(crate) use vote::Remembered;

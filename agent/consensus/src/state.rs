@@ -14,6 +14,8 @@ mod view;
 
 pub use dump::StateDump;
 pub(crate) use dump::{DumpReader, RowPieces};
+#[cfg(feature = "fuzzing")]
+pub(crate) use dump::{PieceWriter, read_rows};
 pub(crate) use incoming::IncomingState;
 pub(crate) use machine::StateMachine;
 pub(crate) use store::{DurablePosition, StateStore};

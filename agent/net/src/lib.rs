@@ -12,6 +12,8 @@ mod control;
 mod data;
 mod discovery;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod join;
 mod limits;

@@ -3,6 +3,7 @@
 mod accept;
 mod bench;
 mod chaos;
+mod fuzz;
 mod hosts;
 mod purity;
 mod steps;
@@ -32,6 +33,8 @@ enum Task {
     /// Runs a pool of real processes under clients while agents are killed, stopped, cut off, their disks filled, slowed and
     /// damaged; then compares every acknowledged byte. Network and disk faults need root.
     Chaos(chaos::Options),
+    /// Tries the laws of all decoders with cargo-fuzz, target by target.
+    Fuzz(fuzz::Options),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Task::Accept(options) => accept::run(&options),
         Task::Hosts => hosts::run(),
         Task::Chaos(options) => chaos::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

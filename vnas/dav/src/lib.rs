@@ -23,6 +23,8 @@ mod config;
 mod context;
 mod door;
 mod folder_page;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod get;
 mod href;
 mod if_header;

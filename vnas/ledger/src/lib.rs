@@ -9,6 +9,8 @@ mod apply;
 mod care;
 mod client;
 mod command;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod kv;
 mod leap;
 mod local;

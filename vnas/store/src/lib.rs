@@ -25,6 +25,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{ShardHash, ShardKey};
 
+#[cfg(feature = "fuzzing")]
+pub use disk::fuzzing;
 pub use disk::{DiskStore, DiskStoreConfig, FILE_FROM_BYTES};
 pub use faulty::{FaultRates, FaultyStore};
 pub use memory::MemoryStore;

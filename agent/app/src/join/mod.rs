@@ -10,7 +10,7 @@
 mod ask;
 mod doorkeeper;
 pub(crate) mod standing;
-mod words;
+pub(crate) mod words;
 
 pub(crate) use ask::{Joined, ask_until_approved, join_with_ticket};
 pub(crate) use doorkeeper::Doorkeeper;

@@ -13,7 +13,7 @@ pub(super) const MEMBERS_TOLD: usize = 128;
 
 /// What a newcomer asks.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// To be let in with a ticket.
     Ticket {
         /// The pool the ticket is for.
@@ -37,7 +37,7 @@ pub(super) enum Ask {
 
 /// What a member answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// You are a member.
     Welcome(Box<Welcome>),
     /// An admin has to approve you.
@@ -57,14 +57,14 @@ pub(super) enum Answer {
 
 /// What a new member needs to know.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Welcome {
-    pub(super) pool: PoolId,
-    pub(super) pool_name: String,
+pub(crate) struct Welcome {
+    pub(crate) pool: PoolId,
+    pub(crate) pool_name: String,
     /// What the pool lets it do.
-    pub(super) roles: AgentRoles,
-    pub(super) members: Vec<Member>,
+    pub(crate) roles: AgentRoles,
+    pub(crate) members: Vec<Member>,
     /// The pool's data key, for agents that serve the drive.
-    pub(super) pool_key: Option<[u8; 32]>,
+    pub(crate) pool_key: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Ask {

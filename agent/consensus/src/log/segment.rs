@@ -170,6 +170,41 @@ fn scan_frame(path: &Path, body: &[u8], scanned: &mut Scanned) -> Result<(), Con
     Ok(())
 }
 
+/// The same bytes with magics, lengths and checksums put right where that is possible, for who tries what else can be
+/// wrong with them.
+#[cfg(feature = "fuzzing")]
+pub(super) fn mend(bytes: &[u8]) -> Vec<u8> {
+    let mut mended = bytes.to_vec();
+    let Some((head, mut rest)) = mended.split_first_chunk_mut::<HEADER_BYTES>() else { return mended };
+    let mut first_index = [0; 8];
+    first_index.copy_from_slice(&head[12..20]);
+    *head = header(u64::from_le_bytes(first_index));
+    while rest.len() >= FRAME_HEAD_BYTES {
+        let (head, body) = rest.split_at_mut(FRAME_HEAD_BYTES);
+        let announced = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let (body, after) = body.split_at_mut(announced.min(body.len()));
+        mend_entries(body.get_mut(8..).unwrap_or_default());
+        let length = (body.len() as u32).to_le_bytes();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&length), body);
+        head[..4].copy_from_slice(FRAME_MAGIC);
+        head[4..8].copy_from_slice(&length);
+        head[8..].copy_from_slice(&checksum.to_le_bytes());
+        rest = after;
+    }
+    mended
+}
+
+#[cfg(feature = "fuzzing")]
+fn mend_entries(mut entries: &mut [u8]) {
+    while let Some((head, rest)) = entries.split_first_chunk_mut::<ENTRY_HEAD_BYTES>() {
+        let length = (entry_length(*head) - ENTRY_HEAD_BYTES).min(rest.len());
+        let (content, after) = rest.split_at_mut(length);
+        head[..4].copy_from_slice(&(length as u32).to_le_bytes());
+        head[4..].copy_from_slice(&crc32c::crc32c(content).to_le_bytes());
+        entries = after;
+    }
+}
+
 /// Where the next sound frame begins.
 fn next_sound_frame(bytes: &[u8]) -> Option<usize> {
     (0..bytes.len()).find(|&at| bytes[at..].starts_with(FRAME_MAGIC) && frame_body(&bytes[at..]).is_some())

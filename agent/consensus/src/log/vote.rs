@@ -35,24 +35,34 @@ impl Remembered {
             }
             Err(error) => return Err(ConsensusError::io("read", &path)(error)),
         };
-        let content = unseal(&bytes).ok_or_else(|| ConsensusError::damaged(&path, "its checksum does not hold"))?;
-        let undecodable = |error| ConsensusError::damaged(&path, format!("it does not decode ({error})"));
-        // The version comes first, alone, so that a newer file is told from a damaged one.
-        let (found, rest) = postcard::take_from_bytes::<u32>(content).map_err(undecodable)?;
-        if found > FORMAT_VERSION {
-            return Err(ConsensusError::NewerVersion { path, found, known: FORMAT_VERSION });
-        }
-        let remembered: Self = postcard::from_bytes(rest).map_err(undecodable)?;
+        let remembered = Self::decode(&path, &bytes)?;
         if remembered.agent != agent {
             return Err(ConsensusError::OtherAgent { directory: directory.to_owned(), owner: remembered.agent, agent });
         }
         Ok(remembered)
     }
 
+    /// What the file at `path` says.
+    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, ConsensusError> {
+        let content = unseal(bytes).ok_or_else(|| ConsensusError::damaged(path, "its checksum does not hold"))?;
+        let undecodable = |error| ConsensusError::damaged(path, format!("it does not decode ({error})"));
+        // The version comes first, alone, so that a newer file is told from a damaged one.
+        let (found, rest) = postcard::take_from_bytes::<u32>(content).map_err(undecodable)?;
+        if found > FORMAT_VERSION {
+            return Err(ConsensusError::NewerVersion { path: path.to_owned(), found, known: FORMAT_VERSION });
+        }
+        postcard::from_bytes(rest).map_err(undecodable)
+    }
+
     /// Writes the file; durable when this returns.
     pub(crate) fn save(&self, directory: &Path) -> Result<(), ConsensusError> {
+        replace_file(directory, FILE_NAME, &self.encode()?)
+    }
+
+    /// The file's bytes.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, ConsensusError> {
         let content = postcard::to_stdvec(&(FORMAT_VERSION, self))
             .map_err(|error| ConsensusError::Format(format!("the vote cannot be encoded: {error}")))?;
-        replace_file(directory, FILE_NAME, &seal(content))
+        Ok(seal(content))
     }
 }

@@ -32,7 +32,13 @@ pub(crate) struct PieceWriter {
 }
 
 impl PieceWriter {
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+    /// The rows so far.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(key);

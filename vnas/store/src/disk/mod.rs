@@ -16,6 +16,8 @@ mod direct;
 mod directory_sync;
 mod existing;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod read;
 mod recent;

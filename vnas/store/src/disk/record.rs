@@ -139,6 +139,23 @@ impl Header {
     }
 }
 
+/// Puts the beginning and the checksum of what may be a header right, for who tries what else can be wrong with it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn mend_checksum(bytes: &mut [u8], salt: &Salt) {
+    if bytes.len() < FIXED_BYTES {
+        return;
+    }
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4] = VERSION;
+    let shard_bytes = number(bytes, 24);
+    if shard_bytes > SHARD_LIMIT_BYTES {
+        return;
+    }
+    let Some(hashes) = bytes.get(FIXED_BYTES..header_bytes(shard_bytes)) else { return };
+    let checksum = checksum(salt, &bytes[..CHECKSUM_AT], hashes);
+    bytes[CHECKSUM_AT..FIXED_BYTES].copy_from_slice(&checksum);
+}
+
 fn checksum(salt: &Salt, fixed: &[u8], hashes: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(salt).update(fixed).update(hashes);

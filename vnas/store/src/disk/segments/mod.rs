@@ -30,6 +30,8 @@ use super::record::Salt;
 use super::system::disk_error;
 use crate::{ShardInfo, StoreError};
 use index::{Index, Location};
+#[cfg(feature = "fuzzing")]
+pub(crate) use scan::records_of;
 pub(crate) use scan::recover;
 pub(crate) use writer::{Command, Reply, Writer, WriterConfig};
 

@@ -63,6 +63,13 @@ impl Scanner<'_> {
     }
 }
 
+/// All records of a segment from an offset on.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn records_of(file: &File, salt: &Salt, offset: u64, length: u64) -> Vec<(u32, Header)> {
+    let mut scanner = Scanner { file, salt, offset, length };
+    std::iter::from_fn(|| scanner.next().ok().flatten()).collect()
+}
+
 /// Brings the index up to the segments. Answers where the last segment ends, if there is any.
 pub(crate) fn recover(segments: &Segments) -> Result<Option<Position>, StoreError> {
     segments.sync_names()?;
