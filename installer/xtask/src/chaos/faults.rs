@@ -270,14 +270,19 @@ impl<'a> Hand<'a> {
         let is_damage = active.fault.harm.kind() == Kind::Flip;
         let mended = match active.mending.as_mut().map(|child| child.try_wait()).transpose()? {
             None => !is_damage,
-            Some(status) => status.is_some_and(|status| status.success()) && self.is_healthy(),
+            Some(None) => false,
+            Some(Some(status)) if status.success() => true,
+            // Some could not be mended yet, others being out: looked for again.
+            Some(Some(_)) => {
+                active.mending = self.start_scrub(active.agent).ok();
+                false
+            }
         };
         if mended && self.is_back(active.agent) {
             self.close(active, "back");
             return Ok(true);
         }
-        let failed = active.mending.as_mut().map(|child| child.try_wait()).transpose()?.flatten();
-        let hopeless = is_damage && (!self.can_scrub || failed.is_some_and(|status| !status.success()));
+        let hopeless = is_damage && active.mending.is_none();
         if is_damage && (hopeless || undone.elapsed() > MEND_DEADLINE) {
             if let Some(mut child) = active.mending.take() {
                 let _ = child.kill();
@@ -320,16 +325,14 @@ impl<'a> Hand<'a> {
         agent.is_running() && agent.answers() && others.take(1).all(|other| seen(other) == Some(true))
     }
 
-    /// Whether the pool says that nothing is missing.
-    pub(super) fn is_healthy(&self) -> bool {
-        self.status().is_ok_and(|status| unhealthy(&status, self.fleet.agents.len()).is_none())
-    }
-
     fn start_scrub(&self, index: usize) -> Result<std::process::Child> {
         let agent = self.fleet.agents.get(index).context("an agent")?;
         let mut command = agent.command(self.fleet.network.as_ref());
-        command.args(["scrub", "--wait", "--data"]).arg(&agent.data);
-        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command.args(["scrub", "--wait", &format!("agent-{index}"), "--data"]).arg(&agent.data);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         Ok(command.spawn()?)
     }
 

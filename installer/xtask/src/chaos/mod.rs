@@ -193,6 +193,9 @@ fn in_folder(options: &Options, seed: u64, binary: &Path, folder: &Path, journal
     });
     outcome?;
     become_healthy(options, &hand, journal);
+    if can_scrub {
+        scrub(options, &hand, journal)?;
+    }
     compare(&shared, journal, count);
     summary::judge(journal);
     for agent in &hand.fleet.agents {
@@ -241,6 +244,18 @@ fn become_healthy(options: &Options, hand: &Hand<'_>, journal: &Journal) {
             Some(_) => std::thread::park_timeout(ASK_EVERY),
         }
     }
+}
+
+/// Has every agent read its shards again; none may be left that could not be mended.
+fn scrub(options: &Options, hand: &Hand<'_>, journal: &Journal) -> Result<()> {
+    let output = hand.fleet.shoal(&hand.fleet.agents[0], &["scrub", "--wait"])?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    told.lines().take(2 + hand.fleet.agents.len()).for_each(|line| journal.tell(&format!("scrub: {line}")));
+    if !output.status.success() {
+        let failed = format!("scrub: {}", String::from_utf8_lossy(&output.stderr).trim());
+        if options.allow_unhealthy { journal.tell(&failed) } else { journal.violation(&failed) }
+    }
+    Ok(())
 }
 
 /// Reads every file at several mount points. What they answer goes into the histories, where it must fit what was
