@@ -575,7 +575,8 @@ mod tests {
         );
         check(
             Scene::of(6).gone(&[5, 6]).stripes(counts(400, 0, 0, 0), 2),
-            "Healthy without 2 agents that do not answer (pc-5, pc-6). Survives the loss of any 2 agents.",
+            "Healthy without 2 agents that do not answer (pc-5, pc-6). Files survive the loss of any 2 agents; writing goes \
+             on after the loss of any 1.",
         );
         let drain = DrainStatus { percent: 40, eta_s: Some(110), ..DrainStatus::default() };
         let whole = || Scene::of(6).stripes(counts(400, 0, 0, 0), 2);

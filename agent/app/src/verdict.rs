@@ -64,7 +64,8 @@ fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
     }
     let Tally { stripes: stuck, .. } = work.stuck;
     // What only a drain cannot place is told with the drain.
-    if stuck > 0 && (at_risk || !drains(findings)) {
+    let given_up = findings.nodes.iter().any(|node| node.state == NodeState::Absent);
+    if stuck > 0 && (given_up || !drains(findings)) {
         let done = if at_risk { "rebuilt" } else { "moved" };
         sentences.push(format!("{} cannot be {done}: too few agents with room for them.", words::stripes(stuck)));
     }

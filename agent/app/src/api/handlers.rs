@@ -126,6 +126,8 @@ pub(super) async fn node(
         }
     }
     tracing::info!(user = %caller.user, %node, ?action, "node changed");
+    // Whoever asks here next sees it.
+    agent.ledger.barrier().await?;
     Ok(Json(json!({ "done": true })))
 }
 

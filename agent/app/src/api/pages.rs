@@ -107,6 +107,7 @@ pub(super) async fn node(
     };
     api.agent.set_agent_state(&node, state).await?;
     tracing::info!(user = %caller.user, %node, ?state, "node changed on the page");
+    api.agent.ledger.barrier().await?;
     Ok(Redirect::to("/"))
 }
 

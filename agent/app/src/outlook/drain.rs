@@ -90,7 +90,7 @@ fn waits_for(input: &DrainInput<'_>) -> Option<String> {
     // What is stuck may be another agent's; while something moves it is not what this one waits for.
     if work.stuck.stripes > 0 && work.waiting.is_empty() {
         let stuck = stripes(work.stuck.stripes);
-        return Some(format!("room: {stuck} cannot be moved, as too few other agents have room for them"));
+        return Some(format!("room: {stuck} cannot be moved, as too few other agents that answer have room for them"));
     }
     (!input.answers && work.waiting.is_empty())
         .then(|| "the agent: it does not answer, and what it holds counts as lost only after a while".into())
@@ -137,7 +137,7 @@ mod tests {
         moving.waiting.insert(Reason::Drain, Tally { stripes: 1, bytes: 1 });
         let told = |input: DrainInput<'_>| drain_status(&input);
         let waits = told(DrainInput { work: Some(&stuck), ..input(600_000, 10_000) });
-        let sentence = "room: 3 stripes cannot be moved, as too few other agents have room for them";
+        let sentence = "room: 3 stripes cannot be moved, as too few other agents that answer have room for them";
         assert_eq!((waits.waits_for.as_deref(), waits.eta_s), (Some(sentence), None));
         assert_eq!(told(DrainInput { work: Some(&moving), ..input(600_000, 10_000) }).waits_for, None);
         let idle = Progress::default();

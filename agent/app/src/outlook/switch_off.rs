@@ -1,7 +1,7 @@
 //! "Safe to switch off?": what would become unreadable or endangered if one agent went away now, and what makes it safe.
 
 use serde::{Deserialize, Serialize};
-use shoal_care::Progress;
+use shoal_care::{Progress, Reason};
 
 use crate::census::Without;
 use crate::words::stripes;
@@ -81,7 +81,8 @@ pub(crate) fn switch_off(input: &SwitchOffInput<'_>) -> SwitchOff {
     let by_ledger = input.ledger_copies_left.saturating_sub(1);
     let by_stripes = least_margin.map_or(input.stores_left.saturating_sub(1), usize::from);
     let survives = if unreadable > 0 { 0 } else { u32::try_from(by_stripes.min(by_ledger)).unwrap_or(u32::MAX) };
-    let safe = unreadable + endangered == 0 && writing_goes_on && input.ledger_copies_left > 1;
+    let nothing_lost = unreadable + endangered == 0 && writing_goes_on && input.ledger_copies_left > 1;
+    let safe = nothing_lost && (input.answers || degraded == 0);
     SwitchOff {
         safe,
         sentence: sentence(input, safe, survives, writing_goes_on),
@@ -98,11 +99,11 @@ fn sentence(input: &SwitchOffInput<'_>, safe: bool, survives: u32, writing_goes_
     let name = input.name;
     let Without { unreadable, endangered, .. } = input.without;
     if !input.answers {
-        return match (unreadable, endangered) {
-            (0, 0) => format!("{name} does not answer, and nothing is missed because of it."),
-            (0, _) => {
-                format!("{name} does not answer: without it {} could lose nothing more.", stripes(endangered))
-            }
+        let degraded = input.without.degraded;
+        return match (unreadable, endangered, degraded) {
+            (0, 0, 0) => format!("{name} does not answer, and nothing counts on it."),
+            (0, 0, _) => format!("{name} does not answer: {} lack a shard without it.", stripes(degraded)),
+            (0, _, _) => format!("{name} does not answer: without it {} could lose nothing more.", stripes(endangered)),
             _ => format!("{name} does not answer: without it {} cannot be read.", stripes(unreadable)),
         };
     }
@@ -140,16 +141,23 @@ fn action(input: &SwitchOffInput<'_>) -> MakeSafe {
     if unreadable + endangered == 0 || !input.answers || input.stores_left == 0 {
         return MakeSafe::MoreAgents;
     }
-    let being_mended = input.work.is_some_and(|work| work.waiting_stripes() > 0 && work.stuck.stripes == 0);
-    if input.draining || (mending == unreadable + endangered && being_mended) {
+    let mended = |work: &Progress| {
+        let lacks = |reason: &Reason| work.waiting.contains_key(reason);
+        (lacks(&Reason::Endangered) || lacks(&Reason::Degraded)) && work.stuck.stripes == 0
+    };
+    if input.draining || (mending == unreadable + endangered && input.work.is_some_and(mended)) {
         return MakeSafe::Wait;
+    }
+    // What lacks shards already is not helped by moving one more; its other holders are missed.
+    if mending == unreadable + endangered {
+        return MakeSafe::MoreAgents;
     }
     MakeSafe::Drain
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_care::{Reason, Tally};
+    use shoal_care::Tally;
 
     use super::*;
 
@@ -197,7 +205,13 @@ mod tests {
         check(SwitchOffInput { without: whole, ..six() }, stays, Some(MakeSafe::Drain));
         check(SwitchOffInput { without: whole, draining: true, ..six() }, stays, Some(MakeSafe::Wait));
         check(SwitchOffInput { without: at_risk, work: Some(&work), ..six() }, stays, Some(MakeSafe::Wait));
-        check(SwitchOffInput { without: at_risk, work: Some(&stuck), ..six() }, stays, Some(MakeSafe::Drain));
+        check(SwitchOffInput { without: at_risk, work: Some(&stuck), ..six() }, stays, Some(MakeSafe::MoreAgents));
+        check(SwitchOffInput { without: at_risk, ..six() }, stays, Some(MakeSafe::MoreAgents));
+        check(
+            SwitchOffInput { answers: false, ..six() },
+            "pc-3 does not answer: 9 stripes lack a shard without it.",
+            Some(MakeSafe::MoreAgents),
+        );
         check(
             SwitchOffInput { without: Without { unreadable: 1, ..at_risk }, ..six() },
             "pc-3 must stay on: without it 1 stripe could not be read.",

@@ -102,14 +102,16 @@ pub(crate) fn live(report: &StatusReport, may_act: bool) -> Markup {
             div { dt { "Disk in use" } dd { (bytes(used)) " of " (bytes(capacity)) } }
             div { dt { "In the trash" } dd { (bytes(report.trash.bytes)) } }
         }
-        table {
-            thead {
-                tr {
-                    th { "Agent" } th { "State" } th.number { "Used" } th { "Safe to switch off?" }
-                    @if may_act { th { "" } }
+        div.wide {
+            table {
+                thead {
+                    tr {
+                        th { "Agent" } th { "State" } th.number { "Used" } th { "Safe to switch off?" }
+                        @if may_act { th { "" } }
+                    }
                 }
+                tbody { @for node in &report.nodes { (node::rows(node, may_act)) } }
             }
-            tbody { @for node in &report.nodes { (node::rows(node, may_act)) } }
         }
         p.stripes {
             "Stripes: " (stripes.total) " in all, " (stripes.healthy) " healthy, " (stripes.degraded) " degraded, "
