@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use shoal_testkit::{AgentProcess, HttpClient, RandomBytes, free_port_base, start_pool, wait_until};
+use shoal_testkit::{AgentOptions, AgentProcess, HttpClient, RandomBytes, free_port_base, start_pool, wait_until};
 
 const MEBIBYTE: usize = 1024 * 1024;
 /// How long something that comes about by itself may take.
@@ -189,5 +189,43 @@ fn an_agent_killed_in_the_midst_of_a_scrub_goes_on_from_where_it_was_and_misses_
         mended += u64::from(&fs::read(path)? == whole);
     }
     ensure!(mended >= 2 && report["found"].as_u64() == Some(mended), "{mended} of the last ones mended: {report}");
+    Ok(())
+}
+
+#[test]
+fn an_agent_without_a_ledger_finds_what_went_while_it_was_down_and_is_scrubbed_like_the_others() -> Result<()> {
+    let _alone = alone();
+    let folder = tempfile::tempdir()?;
+    let agents = pool(folder.path(), 2)?;
+    let options = AgentOptions {
+        data: folder.path().join("keeper"),
+        port: free_port_base(100)?,
+        ticket: Some(agents[0].invite(&["--store-only"])?),
+        ..agents[0].options().clone()
+    };
+    let keeper = AgentProcess::start(options)?;
+    wait_until("all three to answer", DEADLINE, || {
+        let status = agents[0].json(&["status"])?;
+        let nodes = status["nodes"].as_array().context("nodes")?;
+        Ok((nodes.len() == 3 && nodes.iter().all(|node| node["state"] == "up")).then_some(()))
+    })?;
+    let bytes = RandomBytes::new(5).take(3 * MEBIBYTE);
+    agents[0].client().request("PUT", "/pool/file", &[], &bytes)?.expect(&[201])?;
+    let path = wait_until("the keeper to have its shard", DEADLINE, || Ok(shard_files(&keeper)?.pop()))?;
+    let whole = fs::read(&path)?;
+    let options = keeper.kill()?;
+    fs::remove_file(&path)?;
+    let keeper = AgentProcess::start(options)?;
+    wait_until("the missing shard to be made anew", DEADLINE, || {
+        Ok(fs::read(&path).is_ok_and(|there| there == whole).then_some(()))
+    })?;
+
+    flip_bit(&path, MEBIBYTE)?;
+    let overview = agents[0].json(&["scrub", "--wait", "keeper"])?;
+    let found = findings(&overview);
+    let damaged: Vec<_> = found.iter().filter(|(_, wrong, ..)| wrong == "damaged").collect();
+    ensure!(damaged.len() == 1 && damaged[0].0 == ["pool/file"] && damaged[0].3, "{overview}");
+    ensure!(fs::read(&path)? == whole, "mended");
+    drop(keeper);
     Ok(())
 }

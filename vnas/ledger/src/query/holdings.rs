@@ -99,6 +99,8 @@ pub fn files_of(
 
 type Lists = BTreeMap<InodeId, BTreeSet<ContentId>>;
 type Folders = BTreeMap<InodeId, (InodeId, String)>;
+/// Folder, name and chunk list of a file.
+type Named = (InodeId, String, InodeId);
 
 /// The chunk lists that name any of these contents, and which.
 fn lists_with(kv: &dyn KvRead, contents: &BTreeSet<ContentId>) -> Result<Lists, KvError> {
@@ -116,7 +118,7 @@ fn lists_with(kv: &dyn KvRead, contents: &BTreeSet<ContentId>) -> Result<Lists, 
 }
 
 /// The files with these chunk lists (folder, name, list), and all folders by number.
-fn nodes_with(kv: &dyn KvRead, lists: &Lists) -> Result<(Vec<(InodeId, String, InodeId)>, Folders), KvError> {
+fn nodes_with(kv: &dyn KvRead, lists: &Lists) -> Result<(Vec<Named>, Folders), KvError> {
     let (mut files, mut folders, prefix) = (Vec::new(), Folders::new(), tables::NODES.key(&[]));
     tables::visit(kv, tables::NODES, &prefix, &prefix, &mut |key, node: Node| {
         match (node.kind, &node.content) {
