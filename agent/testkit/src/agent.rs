@@ -158,6 +158,12 @@ impl AgentProcess {
         HttpClient::new(self.dav_address(), USER, PASSWORD, ANSWER_DEADLINE)
     }
 
+    /// Who may use the drive and the API of the agents started here, and their password.
+    #[must_use]
+    pub fn credentials() -> (&'static str, &'static str) {
+        (USER, PASSWORD)
+    }
+
     /// A client of its API.
     #[must_use]
     pub fn api(&self) -> HttpClient {

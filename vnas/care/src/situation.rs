@@ -43,6 +43,7 @@ impl Situation {
     /// Of these members.
     #[must_use]
     pub fn new(agents: &[AgentFacts], wanted: Wanted) -> Self {
+        let agents = &spared(agents, usize::from(wanted.pool.max(1)));
         let count = |duties: &[Duty]| agents.iter().filter(|agent| duties.contains(&agent.duty())).count();
         let (settled, takers) = (count(&[Duty::Takes, Duty::Keeps]), count(&[Duty::Takes]));
         Self { agents: agents.iter().map(|agent| (agent.id, agent.clone())).collect(), wanted, settled, takers }
@@ -124,4 +125,14 @@ impl Situation {
         let key = |agent: &AgentFacts| (agent.id, agent.duty(), agent.doubtful, agent.owed_bytes > 0, agent.mounts);
         self.wanted == other.wanted && self.agents.values().map(key).eq(other.agents.values().map(key))
     }
+}
+
+/// The agents, of those likely to fail only so many, the worst, called so: where most of them fare badly at once there would be
+/// nowhere to bring their shards.
+fn spared(agents: &[AgentFacts], limit: usize) -> Vec<AgentFacts> {
+    let mut agents = agents.to_vec();
+    let mut failing: Vec<&mut AgentFacts> = agents.iter_mut().filter(|agent| agent.failing).collect();
+    failing.sort_by_key(|agent| (agent.standing, agent.id));
+    failing.into_iter().skip(limit).for_each(|agent| agent.failing = false);
+    agents
 }

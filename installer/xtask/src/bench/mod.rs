@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures anyone can take again. Nothing here passes or fails.
 
+mod care;
 mod drive;
 mod load;
 mod scrub;
@@ -18,6 +19,9 @@ pub(crate) enum Bench {
     Drive(drive::Options),
     /// The scrub: bytes read again a CPU second, and what a foreground load takes with and without a scrub beside it.
     Scrub(scrub::Options),
+    /// The care of the volume: a newcomer is given its share; an agent is lost, then another while people use the drive.
+    /// Bytes read and written for each byte lost, time until all is whole again, what people notice.
+    Care(care::Options),
     /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
     Ledger {
         /// How many files.
@@ -33,6 +37,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Drive(options) => drive::run(options),
         Bench::Scrub(options) => scrub::run(options),
+        Bench::Care(options) => care::run(options),
         Bench::Ledger { files, members } => {
             let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
             let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];

@@ -120,6 +120,17 @@ fn an_agent_likely_to_fail_is_emptied_and_one_that_is_paused_is_not() {
 }
 
 #[test]
+fn where_all_are_likely_to_fail_only_the_worst_are_emptied() {
+    let mut pool = Pool::new(12);
+    pool.write(40);
+    (1..=12).for_each(|number| pool.facts_of(number).failing = true);
+    (3..=4).for_each(|number| pool.facts_of(number).standing = 5);
+    pool.settle();
+    let empty: Vec<u8> = (1..=12).filter(|number| pool.shards_on(*number) == 0).collect();
+    assert_eq!(empty, [3, 4]);
+}
+
+#[test]
 fn an_agent_whose_disk_fails_is_passed_over() {
     let mut pool = Pool::new(12);
     pool.write(40);
