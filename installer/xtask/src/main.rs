@@ -6,6 +6,7 @@ mod chaos;
 mod fuzz;
 mod hosts;
 mod purity;
+mod sim;
 mod steps;
 mod verify;
 
@@ -35,6 +36,9 @@ enum Task {
     Chaos(chaos::Options),
     /// Tries the laws of all decoders with cargo-fuzz, target by target.
     Fuzz(fuzz::Options),
+    /// Runs the simulation: one seed with its trace, or many. Every option after `sim` is its own; `--help` lists them.
+    #[command(disable_help_flag = true)]
+    Sim(sim::Options),
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -48,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Hosts => hosts::run(),
         Task::Chaos(options) => chaos::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Sim(options) => sim::run(&options),
         Task::Bench(bench) => bench::run(&bench),
     }
 }

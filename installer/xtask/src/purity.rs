@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-net", &["dci-proto"]),
     ("shoal-consensus", &["dci-proto", "shoal-files", "shoal-ledger"]),
+    ("shoal-simulation", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"]),
 ];
 const UNRESTRICTED: &[&str] = &["shoal", "shoal-testkit", "xtask"];
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{cargo, installed, step};
-use crate::{accept, hosts, purity};
+use crate::{accept, hosts, purity, sim};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     )?;
     if !options.no_tests {
         step("tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+        sim::verify()?;
     }
     if options.accept {
         accept::run(&accept::Options::default())?;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
-use shoal_ledger::{Command, KvError, KvRead, Outcome, StripeRecord, query};
+use shoal_ledger::{Command, KvError, KvRead, MoveId, Outcome, StripeRecord, query};
 
 use crate::balance::Budgets;
 use crate::sweep::{Findings, Queue, Sweep};
@@ -122,7 +122,7 @@ pub enum Done {
 #[derive(Debug, Clone)]
 enum Work {
     Begin(Vec<ShardKey>),
-    Copy(ShardKey),
+    Copy(MoveId),
     Finish(Vec<ShardKey>),
     Abort(Vec<ShardKey>),
     Recut(StripeId),
@@ -222,7 +222,7 @@ impl Keeper {
                 }
             }
             Done::Worked(ticket, well) => match self.work.remove(&ticket) {
-                Some(Work::Copy(key)) => self.copied(now, key, well),
+                Some(Work::Copy(id)) => self.copied(now, id, well),
                 Some(Work::Recut(stripe)) => self.recut_done(now, stripe, well),
                 _ => {}
             },

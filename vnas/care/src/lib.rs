@@ -11,15 +11,18 @@
 //! pace, sleep, debt             how fast all that may go on; whether this machine was away; what its owner is owed
 //! cleaning                      has what nobody counts on dropped, on proof
 //! scrub                         when a store reads which of its shards again
+//! dropping, orphans             when a holder may drop a shard: on order, or because nobody ever named it
 //! plan                          what the keeper would do, without doing it
 //! ```
 
 mod balance;
 mod cleaning;
 pub mod debt;
+mod dropping;
 mod facts;
 mod keeper;
 mod need;
+mod orphans;
 pub mod pace;
 mod plan;
 pub mod presence;
@@ -30,9 +33,11 @@ pub mod standing;
 mod sweep;
 
 pub use cleaning::{CleaningGrace, Droppable, droppable};
+pub use dropping::{Kept, drop_on_order, drop_orphan};
 pub use facts::{AgentFacts, Duty};
 pub use keeper::{Done, Effect, Keeper, KeeperConfig, Progress, RebuildJob, RecutJob, Ticket};
 pub use need::{Need, Reason, need};
+pub use orphans::{LOOKS, OrphanBook, OrphanLook, OrphanRules, Unnamed};
 pub use plan::plan;
 pub use presence::{
     AgentHealth, HealthView, Patience, Presence, PresenceCore, PresenceEvent, Room, SelfReport, Suspicions,

@@ -150,8 +150,8 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
 
         Command::SetCarePolicy { policy } => care::set_policy(state, policy),
         Command::BeginMoves { moves } => moves::begin(state, moves),
-        Command::FinishMoves { shards } => moves::finish(state, shards),
-        Command::AbortMoves { shards } => moves::abort(state, shards),
+        Command::FinishMoves { moves } => moves::finish(state, moves),
+        Command::AbortMoves { moves } => moves::abort(state, moves),
         Command::ForgetSurplus { shards } => moves::forget_surplus(state, shards),
         Command::ReplaceStripes { stripes } => content::replace(state, stripes),
         Command::PutCertificate { certificate } => care::put_certificate(state, certificate),
@@ -164,7 +164,20 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
         }
         Command::PurgeTrash { volume, ids } => trash::purge(state, *volume, ids),
         Command::SplitGarbage { stripes } => content::split_garbage(state, stripes),
+
+        Command::Fresh { begun_ms, within_ms, command } => fresh(state, *begun_ms, *within_ms, command),
     }
+}
+
+/// Carries a command out unless what it names was sent out too long ago.
+fn fresh(state: &mut State, begun_ms: u64, within_ms: u64, command: &Command) -> Step<Outcome> {
+    if matches!(command, Command::Fresh { .. }) {
+        return Err(Rejection::Invalid("a command is checked for its age once".to_owned()).into());
+    }
+    if state.now_ms().saturating_sub(begun_ms) > within_ms {
+        return Err(Rejection::TooLate.into());
+    }
+    dispatch(state, command)
 }
 
 fn tick(state: &mut State) -> Step<Outcome> {

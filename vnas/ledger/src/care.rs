@@ -40,6 +40,33 @@ pub struct ShardMove {
     pub to: AgentId,
 }
 
+/// A move that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BegunMove {
+    /// What moves where.
+    pub what: ShardMove,
+    /// The position of the log at which it was announced: no other move of this shard has it.
+    pub begun: u64,
+}
+
+impl BegunMove {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> MoveId {
+        MoveId { key: self.what.key, begun: self.begun }
+    }
+}
+
+/// Names one move of a shard, and none that came before or after it: what a leader that was deposed says late of its own
+/// move is not taken for something about a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MoveId {
+    /// The shard.
+    pub key: ShardKey,
+    /// The position of the log at which it was announced.
+    pub begun: u64,
+}
+
 /// A shard on an agent that no stripe counts on any more; its holder is to drop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SurplusShard {

@@ -1,13 +1,13 @@
 //! What can be asked of the ledger, and what it answers.
 
 use bytes::Bytes;
-use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardKey, StripeId, VolumeId};
+use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, StripeId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Accepted, AgentRecord, AgentState, CarePolicy, DrainCertificate, Lock, LockScope, Node, NodePath, NodePathError,
-    PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, TrashTotals, UserRecord, VolumePolicy,
-    VolumeRecord,
+    Accepted, AgentRecord, AgentState, CarePolicy, DrainCertificate, Lock, LockScope, MoveId, Node, NodePath,
+    NodePathError, PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, TrashTotals, UserRecord,
+    VolumePolicy, VolumeRecord,
 };
 
 /// One entry of the replicated log: commands of many callers, made durable together.
@@ -220,9 +220,9 @@ pub enum Command {
     BeginMoves { moves: Vec<ShardMove> },
     /// Has stripes count on the new agents, which have the shards durable; what the old ones hold becomes surplus. Answers
     /// [`Outcome::Accepted`].
-    FinishMoves { shards: Vec<ShardKey> },
+    FinishMoves { moves: Vec<MoveId> },
     /// Gives moves up; what was copied becomes surplus. Answers [`Outcome::Accepted`].
-    AbortMoves { shards: Vec<ShardKey> },
+    AbortMoves { moves: Vec<MoveId> },
     /// Forgets surplus shards that their holders have dropped.
     ForgetSurplus { shards: Vec<SurplusShard> },
     /// Has contents stand on stripes cut anew, each where it still stands on the stripe replaced; else the new stripe
@@ -230,7 +230,6 @@ pub enum Command {
     ReplaceStripes { stripes: Vec<NewStripe> },
     /// Keeps the proof that an agent was emptied. Refused while anything counts on it.
     PutCertificate { certificate: DrainCertificate },
-
     /// Puts a version from the trash back where it was, or to another path; folders that are missing are made. Refused
     /// where something stands, unless `overwrite`: then a file there goes to the trash in turn. Folders stay.
     RestoreTrash { volume: VolumeId, id: u64, to: Option<NodePath>, overwrite: bool, guard: Guard },
@@ -240,6 +239,11 @@ pub enum Command {
     PurgeTrash { volume: VolumeId, ids: Vec<u64> },
     /// Makes surplus shards of garbage stripes, so that a holder that is away holds up nobody but itself.
     SplitGarbage { stripes: Vec<StripeId> },
+
+    /// Does what the command says unless more than `within_ms` of the ledger's time have passed since `begun_ms`, the ledger's time
+    /// before the first shard it names was sent out; then it is refused with [`Rejection::TooLate`]. Holders drop shards that the
+    /// ledger has not named for a whole grace time: a writer that slept meanwhile must not name them after all.
+    Fresh { begun_ms: u64, within_ms: u64, command: Box<Command> },
 }
 
 /// What came of a command that was carried out.
@@ -337,4 +341,7 @@ pub enum Rejection {
     /// The member was not emptied first.
     #[error("{0} was not drained; without its certificate it is removed only by force")]
     NotDrained(String),
+    /// The writer took longer than shards that nobody names are kept; write the bytes anew.
+    #[error("the upload took too long; its bytes have to be written again")]
+    TooLate,
 }

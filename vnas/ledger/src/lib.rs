@@ -21,7 +21,9 @@ mod trash;
 mod validate;
 
 pub use apply::apply;
-pub use care::{Accepted, CarePolicy, DrainCertificate, DrainRecord, ShardMove, ShardStanding, SurplusShard};
+pub use care::{
+    Accepted, BegunMove, CarePolicy, DrainCertificate, DrainRecord, MoveId, ShardMove, ShardStanding, SurplusShard,
+};
 /// How much of anything the ledger keeps or takes at once.
 pub mod limits {
     pub use crate::apply::{

@@ -14,7 +14,7 @@ pub(super) fn due(view: &dyn KvRead, agents: &[AgentFacts]) -> Result<Vec<AgentI
         let empty = query::agent_usage(view, agent.id)?.shards == 0;
         if empty
             && query::certificate(view, agent.id)?.is_none()
-            && !query::moves(view)?.iter().any(|one| one.to == agent.id)
+            && !query::moves(view)?.iter().any(|one| one.what.to == agent.id)
         {
             due.push(agent.id);
         }

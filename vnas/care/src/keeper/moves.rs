@@ -1,11 +1,11 @@
 //! Shards on their way: announced, copied, finished, or given up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
 use shoal_ledger::limits::MOVES_PER_COMMAND_LIMIT;
-use shoal_ledger::{Command, KvError, KvRead, ShardMove, StripeRecord, query};
+use shoal_ledger::{BegunMove, Command, KvError, KvRead, MoveId, ShardMove, StripeRecord, query};
 use shoal_placement::choose;
 
 use super::{Effect, Keeper, RebuildJob, Work};
@@ -39,24 +39,32 @@ pub(super) struct MoveState {
     pub(super) reason: Reason,
     pub(super) stage: Stage,
     pub(super) since: Duration,
+    /// Which move it is, once the ledger's row was seen.
+    pub(super) begun: Option<u64>,
 }
 
 impl Keeper {
-    /// Takes up moves that the ledger has and this keeper does not know, and forgets those whose stripe is gone.
+    /// Takes up moves that the ledger has and this keeper does not know, and forgets those the ledger has no more.
     pub(super) fn reconcile_moves(&mut self, now: Duration, view: &dyn KvRead) -> Result<(), KvError> {
-        let rows = query::moves(view)?;
-        let known: BTreeSet<ShardKey> = rows.iter().map(|one| one.key).collect();
+        let rows: BTreeMap<ShardKey, BegunMove> =
+            query::moves(view)?.into_iter().map(|row| (row.what.key, row)).collect();
         self.moves.retain(|key, one| {
             let told = matches!(one.stage, Stage::Announcing | Stage::Finishing | Stage::Aborting);
-            told || known.contains(key)
+            told || rows.contains_key(key)
         });
-        for ShardMove { key, from, to } in rows {
-            if self.moves.contains_key(&key) {
-                continue;
+        for (key, BegunMove { what: ShardMove { from, to, .. }, begun }) in rows {
+            match self.moves.get_mut(&key) {
+                Some(one) if one.to == to && one.begun.is_none_or(|known| known == begun) => {
+                    one.begun = Some(begun);
+                    continue;
+                }
+                // What was told of another move is still to be answered.
+                Some(one) if matches!(one.stage, Stage::Announcing | Stage::Finishing | Stage::Aborting) => continue,
+                _ => {}
             }
             let bytes = query::stripe(view, key.stripe)?.map_or(0, |record| u64::from(record.shard_bytes));
-            let (reason, stage) = (Reason::Degraded, Stage::Announced);
-            self.moves.insert(key, MoveState { from, to, bytes, reason, stage, since: now });
+            let (reason, stage, begun) = (Reason::Degraded, Stage::Announced, Some(begun));
+            self.moves.insert(key, MoveState { from, to, bytes, reason, stage, since: now, begun });
         }
         Ok(())
     }
@@ -86,12 +94,12 @@ impl Keeper {
         let ready: Vec<(Reason, ShardKey)> = self
             .moves
             .iter()
-            .filter(|(_, one)| one.stage == Stage::Announced)
+            .filter(|(_, one)| one.stage == Stage::Announced && one.begun.is_some())
             .map(|(key, one)| (one.reason, *key))
             .collect();
         let ready: BTreeSet<(Reason, ShardKey)> = ready.into_iter().collect();
         for (reason, key) in ready {
-            let Some(to) = self.moves.get(&key).map(|one| one.to) else { continue };
+            let Some((to, Some(begun))) = self.moves.get(&key).map(|one| (one.to, one.begun)) else { continue };
             if !self.situation.answers(to) || self.copying_to(to) >= self.config.moves_per_agent {
                 continue;
             }
@@ -99,7 +107,7 @@ impl Keeper {
             let holder = record.shards.get(usize::from(key.index)).and_then(|place| place.agent);
             let copy_from = holder.filter(|holder| self.situation.answers(*holder));
             let job = RebuildJob { key, record, to, copy_from, reason };
-            let ticket = self.ticket(Work::Copy(key));
+            let ticket = self.ticket(Work::Copy(MoveId { key, begun }));
             effects.push(Effect::Rebuild(ticket, job));
             if let Some(one) = self.moves.get_mut(&key) {
                 (one.stage, one.since) = (Stage::Copying, now);
@@ -170,7 +178,8 @@ impl Keeper {
     fn note_begun(&mut self, now: Duration, reason: Reason, record: &StripeRecord, moves: &[ShardMove]) {
         for ShardMove { key, from, to } in moves {
             let bytes = u64::from(record.shard_bytes);
-            let one = MoveState { from: *from, to: *to, bytes, reason, stage: Stage::Announcing, since: now };
+            let one =
+                MoveState { from: *from, to: *to, bytes, reason, stage: Stage::Announcing, since: now, begun: None };
             self.moves.insert(*key, one);
         }
     }
@@ -224,20 +233,21 @@ impl Keeper {
     /// Tells the ledger of what is copied, and of what is given up.
     pub(super) fn close_moves(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         for (from, to) in [(Stage::Copied, Stage::Finishing), (Stage::Failed, Stage::Aborting)] {
-            let due = self.moves.iter().filter(|(_, one)| one.stage == from).map(|(key, _)| *key);
-            let keys: Vec<ShardKey> = due.take(MOVES_PER_COMMAND_LIMIT).collect();
-            if keys.is_empty() {
-                continue;
-            }
-            for key in &keys {
-                if let Some(one) = self.moves.get_mut(key) {
+            let mut ids: Vec<MoveId> = Vec::new();
+            for (key, one) in self.moves.iter_mut().filter(|(_, one)| one.stage == from) {
+                let Some(begun) = one.begun else { continue };
+                if ids.len() < MOVES_PER_COMMAND_LIMIT {
+                    ids.push(MoveId { key: *key, begun });
                     (one.stage, one.since) = (to, now);
                 }
             }
-            let shards = keys.clone();
+            if ids.is_empty() {
+                continue;
+            }
+            let keys: Vec<ShardKey> = ids.iter().map(|id| id.key).collect();
             let (work, command) = match to {
-                Stage::Finishing => (Work::Finish(keys), Command::FinishMoves { shards }),
-                _ => (Work::Abort(keys), Command::AbortMoves { shards }),
+                Stage::Finishing => (Work::Finish(keys), Command::FinishMoves { moves: ids }),
+                _ => (Work::Abort(keys), Command::AbortMoves { moves: ids }),
             };
             let ticket = self.ticket(work);
             effects.push(Effect::Submit(ticket, command));
@@ -265,8 +275,11 @@ impl Keeper {
         }
     }
 
-    pub(super) fn copied(&mut self, now: Duration, key: ShardKey, well: bool) {
-        let Some(one) = self.moves.get_mut(&key).filter(|one| one.stage == Stage::Copying) else { return };
+    /// An agent has copied a shard, or could not. What comes late from a move that was given up says nothing about the next.
+    pub(super) fn copied(&mut self, now: Duration, id: MoveId, well: bool) {
+        let key = id.key;
+        let this = |one: &&mut MoveState| one.stage == Stage::Copying && one.begun == Some(id.begun);
+        let Some(one) = self.moves.get_mut(&key).filter(this) else { return };
         (one.stage, one.since) = (if well { Stage::Copied } else { Stage::Failed }, now);
         if !well {
             self.back_off(now, key.stripe);

@@ -59,7 +59,7 @@ pub(super) fn put_certificate(state: &mut State, certificate: &DrainCertificate)
     if stripes > 0 {
         return Err(Rejection::StillNeeded { agent: certificate.agent.to_string(), stripes }.into());
     }
-    if query::moves(&*state.kv)?.iter().any(|one| one.to == certificate.agent) {
+    if query::moves(&*state.kv)?.iter().any(|one| one.what.to == certificate.agent) {
         return invalid("a shard is on its way to that agent");
     }
     let key = tables::agent_key(tables::CERTIFICATES, certificate.agent);

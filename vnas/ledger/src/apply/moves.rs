@@ -9,7 +9,7 @@ use dci_proto::{AgentId, ShardKey, StripeId};
 use super::Step;
 use super::state::State;
 use crate::tables;
-use crate::{KvError, Outcome, Rejection, ShardMove, SurplusShard, query};
+use crate::{BegunMove, KvError, MoveId, Outcome, Rejection, ShardMove, SurplusShard, query};
 
 /// Moves and surplus shards one command may name.
 pub const MOVES_PER_COMMAND_LIMIT: usize = 256;
@@ -23,7 +23,8 @@ pub(super) fn begin(state: &mut State, moves: &[ShardMove]) -> Step<Outcome> {
     for one in moves {
         let may = under_way < MOVES_LIMIT && may_begin(state, one)?;
         if may {
-            state.put(tables::MOVES, &tables::shard_key(tables::MOVES, one.key), one)?;
+            let row = BegunMove { what: *one, begun: state.meta.position };
+            state.put(tables::MOVES, &tables::shard_key(tables::MOVES, one.key), &row)?;
             under_way += 1;
         }
         accepted.push(may);
@@ -40,35 +41,34 @@ fn may_begin(state: &State, one: &ShardMove) -> Result<bool, KvError> {
         return Ok(false);
     }
     let others = query::moves_of(&*state.kv, one.key.stripe)?;
-    if others.iter().any(|other| other.key == one.key || other.to == one.to) {
+    if others.iter().any(|other| other.what.key == one.key || other.what.to == one.to) {
         return Ok(false);
     }
     Ok(!is_surplus(state, one.key, one.to)?)
 }
 
-pub(super) fn finish(state: &mut State, keys: &[ShardKey]) -> Step<Outcome> {
-    check_count(keys.len())?;
-    let mut accepted = Vec::with_capacity(keys.len());
-    for key in keys {
-        accepted.push(finish_one(state, *key)?);
+pub(super) fn finish(state: &mut State, moves: &[MoveId]) -> Step<Outcome> {
+    check_count(moves.len())?;
+    let mut accepted = Vec::with_capacity(moves.len());
+    for one in moves {
+        accepted.push(finish_one(state, *one)?);
     }
     Ok(Outcome::Accepted(accepted))
 }
 
 /// Has the record name the new agent. A move whose agent is no member any more cannot be finished.
-fn finish_one(state: &mut State, key: ShardKey) -> Result<bool, KvError> {
-    let row_key = tables::shard_key(tables::MOVES, key);
-    let Some(one) = state.read::<ShardMove>(tables::MOVES, &row_key)? else { return Ok(false) };
+fn finish_one(state: &mut State, id: MoveId) -> Result<bool, KvError> {
+    let Some(ShardMove { key, to, .. }) = under_way(state, id)? else { return Ok(false) };
     let Some(mut record) = query::stripe(&*state.kv, key.stripe)? else { return Ok(false) };
-    if query::agent(&*state.kv, one.to)?.is_none() {
+    if query::agent(&*state.kv, to)?.is_none() {
         return Ok(false);
     }
     let bytes = u64::from(record.shard_bytes);
     let Some(place) = record.shards.get_mut(usize::from(key.index)) else { return Ok(false) };
-    let before = place.agent.replace(one.to);
+    let before = place.agent.replace(to);
     state.put(tables::STRIPES, &tables::stripe_key(tables::STRIPES, key.stripe), &record)?;
-    state.delete(&row_key)?;
-    let usage = state.usage_mut(one.to)?;
+    state.delete(&tables::shard_key(tables::MOVES, key))?;
+    let usage = state.usage_mut(to)?;
     usage.shards += 1;
     usage.bytes += bytes;
     if let Some(before) = before {
@@ -80,24 +80,29 @@ fn finish_one(state: &mut State, key: ShardKey) -> Result<bool, KvError> {
     Ok(true)
 }
 
-pub(super) fn abort(state: &mut State, keys: &[ShardKey]) -> Step<Outcome> {
-    check_count(keys.len())?;
-    let mut accepted = Vec::with_capacity(keys.len());
-    for key in keys {
-        let row_key = tables::shard_key(tables::MOVES, *key);
-        let one = state.read::<ShardMove>(tables::MOVES, &row_key)?;
+pub(super) fn abort(state: &mut State, moves: &[MoveId]) -> Step<Outcome> {
+    check_count(moves.len())?;
+    let mut accepted = Vec::with_capacity(moves.len());
+    for id in moves {
+        let one = under_way(state, *id)?;
         if let Some(one) = &one {
-            state.delete(&row_key)?;
-            put_surplus(state, *key, one.to)?;
+            state.delete(&tables::shard_key(tables::MOVES, one.key))?;
+            put_surplus(state, one.key, one.to)?;
         }
         accepted.push(one.is_some());
     }
     Ok(Outcome::Accepted(accepted))
 }
 
+/// The move of this name, if that very one is under way.
+fn under_way(state: &State, id: MoveId) -> Result<Option<ShardMove>, KvError> {
+    let row: Option<BegunMove> = state.read(tables::MOVES, &tables::shard_key(tables::MOVES, id.key))?;
+    Ok(row.filter(|row| row.begun == id.begun).map(|row| row.what))
+}
+
 /// Gives up the moves of a stripe that is no longer in use: what has been copied is to go.
 pub(super) fn abort_stripe(state: &mut State, stripe: StripeId) -> Result<(), KvError> {
-    for one in query::moves_of(&*state.kv, stripe)? {
+    for BegunMove { what: one, .. } in query::moves_of(&*state.kv, stripe)? {
         state.delete(&tables::shard_key(tables::MOVES, one.key))?;
         put_surplus(state, one.key, one.to)?;
     }

@@ -81,6 +81,7 @@ fn restore_inline(state: &State, command: &Command, node: &mut Node) -> Result<(
 
 fn written_path(command: &Command) -> Option<&NodePath> {
     match command {
+        Command::Fresh { command, .. } => written_path(command),
         Command::CommitFile { path, .. } | Command::MakeFolder { path, .. } => Some(path),
         Command::Rename { to, .. } | Command::Copy { to, .. } | Command::CopyTrash { to, .. } => Some(to),
         _ => None,

@@ -3,7 +3,7 @@
 use dci_proto::{AgentId, ShardKey, StripeId};
 
 use crate::tables;
-use crate::{CarePolicy, DrainCertificate, DrainRecord, KvError, KvRead, ShardMove, ShardStanding, SurplusShard};
+use crate::{BegunMove, CarePolicy, DrainCertificate, DrainRecord, KvError, KvRead, ShardStanding, SurplusShard};
 
 /// The pool's patience; the defaults where nobody said.
 pub fn care_policy(kv: &dyn KvRead) -> Result<CarePolicy, KvError> {
@@ -11,12 +11,12 @@ pub fn care_policy(kv: &dyn KvRead) -> Result<CarePolicy, KvError> {
 }
 
 /// All moves under way, by shard.
-pub fn moves(kv: &dyn KvRead) -> Result<Vec<ShardMove>, KvError> {
+pub fn moves(kv: &dyn KvRead) -> Result<Vec<BegunMove>, KvError> {
     tables::read_all(kv, tables::MOVES, &tables::MOVES.key(&[]))
 }
 
 /// The moves under way of one stripe.
-pub fn moves_of(kv: &dyn KvRead, stripe: StripeId) -> Result<Vec<ShardMove>, KvError> {
+pub fn moves_of(kv: &dyn KvRead, stripe: StripeId) -> Result<Vec<BegunMove>, KvError> {
     tables::read_all(kv, tables::MOVES, &tables::stripe_key(tables::MOVES, stripe))
 }
 
@@ -75,9 +75,9 @@ pub fn standing(kv: &dyn KvRead, key: ShardKey, holder: AgentId) -> Result<Shard
     if record.shards.get(usize::from(key.index)).is_some_and(|place| place.agent == Some(holder)) {
         return Ok(ShardStanding::Counted);
     }
-    let coming: Option<ShardMove> = tables::read(kv, tables::MOVES, &tables::shard_key(tables::MOVES, key))?;
+    let coming: Option<BegunMove> = tables::read(kv, tables::MOVES, &tables::shard_key(tables::MOVES, key))?;
     Ok(match coming {
-        Some(one) if one.to == holder => ShardStanding::Coming,
+        Some(one) if one.what.to == holder => ShardStanding::Coming,
         _ => ShardStanding::Elsewhere,
     })
 }

@@ -6,7 +6,7 @@ use dci_proto::{AgentId, ShardKey, StripeId};
 
 use super::{Check, Validator, ensure};
 use crate::tables;
-use crate::{AgentState, DrainCertificate, DrainRecord, ShardMove, ShardStanding, query};
+use crate::{AgentState, BegunMove, DrainCertificate, DrainRecord, ShardStanding, query};
 
 impl Validator<'_> {
     pub(super) fn care(&self) -> Check {
@@ -16,7 +16,7 @@ impl Validator<'_> {
     }
 
     fn moves(&self) -> Check {
-        for (key, one) in self.rows::<ShardMove>(tables::MOVES)? {
+        for (key, BegunMove { what: one, .. }) in self.rows::<BegunMove>(tables::MOVES)? {
             let expected = tables::shard_key(tables::MOVES, one.key);
             ensure(expected.get(1..) == Some(key.as_slice()), || format!("move of {} is not under its key", one.key))?;
             let record = query::stripe(self.kv, one.key.stripe)?;
@@ -26,7 +26,7 @@ impl Validator<'_> {
             let held = record.shards.iter().any(|place| place.agent == Some(one.to));
             ensure(!held, || format!("{} is moved to {}, which holds a shard of the stripe", one.key, one.to))?;
             let others = query::moves_of(self.kv, one.key.stripe)?;
-            let alone = others.iter().filter(|other| other.to == one.to).count() == 1;
+            let alone = others.iter().filter(|other| other.what.to == one.to).count() == 1;
             ensure(alone, || format!("two shards of {} are moved to {}", one.key.stripe, one.to))?;
         }
         Ok(())
@@ -44,7 +44,7 @@ impl Validator<'_> {
             let standing = query::standing(self.kv, shard.key, shard.agent)?;
             ensure(standing == ShardStanding::Surplus, || format!("{} stands as {standing:?}", shard.key))?;
             let coming = query::moves_of(self.kv, shard.key.stripe)?;
-            let coming = coming.iter().any(|one| one.key == shard.key && one.to == shard.agent);
+            let coming = coming.iter().any(|one| one.what.key == shard.key && one.what.to == shard.agent);
             ensure(!coming, || format!("{} is surplus on {} and on its way there", shard.key, shard.agent))?;
         }
         for (key, since_ms) in self.rows::<u64>(tables::SURPLUS_PLACES)? {

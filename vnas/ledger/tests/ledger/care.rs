@@ -2,7 +2,8 @@
 
 use dci_proto::{AgentId, ShardKey};
 use shoal_ledger::{
-    AgentState, CarePolicy, Command, DrainCertificate, Outcome, Rejection, ShardMove, ShardStanding, query,
+    AgentState, BegunMove, CarePolicy, Command, DrainCertificate, MoveId, Outcome, Rejection, ShardMove, ShardStanding,
+    query,
 };
 
 use crate::harness::{Ledger, agent, ana, chunked, content_id, fresh, remove, stripe_id};
@@ -32,12 +33,21 @@ fn begin(index: u8, from: u8, to: u8) -> Command {
     Command::BeginMoves { moves: vec![ShardMove { key: shard(index), from: Some(id(from)), to: id(to) }] }
 }
 
-fn finish(index: u8) -> Command {
-    Command::FinishMoves { shards: vec![shard(index)] }
+/// The move of a shard that is under way; one that is not where none is.
+fn under_way(ledger: &Ledger, index: u8) -> MoveId {
+    let moves = query::moves(&ledger.kv).expect("memory does not fail");
+    let one = moves.iter().map(BegunMove::id).find(|id| id.key == shard(index));
+    one.unwrap_or(MoveId { key: shard(index), begun: 0 })
 }
 
-fn abort(index: u8) -> Command {
-    Command::AbortMoves { shards: vec![shard(index)] }
+fn finish(ledger: &mut Ledger, index: u8) -> bool {
+    let moves = vec![under_way(ledger, index)];
+    accepted(ledger, Command::FinishMoves { moves })
+}
+
+fn abort(ledger: &mut Ledger, index: u8) -> bool {
+    let moves = vec![under_way(ledger, index)];
+    accepted(ledger, Command::AbortMoves { moves })
 }
 
 fn accepted(ledger: &mut Ledger, command: Command) -> bool {
@@ -65,7 +75,7 @@ fn a_finished_move_changes_the_record_and_leaves_a_surplus_shard() {
     let mut ledger = pool();
     assert!(accepted(&mut ledger, begin(0, 1, 4)));
     assert_eq!((standing(&ledger, 0, 1), standing(&ledger, 0, 4)), (ShardStanding::Counted, ShardStanding::Coming));
-    assert!(accepted(&mut ledger, finish(0)));
+    assert!(finish(&mut ledger, 0));
     assert_eq!(holders(&ledger), [Some(id(4)), Some(id(2)), Some(id(3))]);
     assert_eq!((standing(&ledger, 0, 1), standing(&ledger, 0, 4)), (ShardStanding::Surplus, ShardStanding::Counted));
     assert_eq!((shards_of(&ledger, 1), shards_of(&ledger, 4)), (0, 1));
@@ -73,21 +83,39 @@ fn a_finished_move_changes_the_record_and_leaves_a_surplus_shard() {
     assert_eq!(surplus.iter().map(|one| (one.key, one.agent)).collect::<Vec<_>>(), [(shard(0), id(1))]);
     ledger.ok(Command::ForgetSurplus { shards: surplus });
     assert_eq!(standing(&ledger, 0, 1), ShardStanding::Elsewhere);
-    assert!(!accepted(&mut ledger, finish(0)), "it is done");
+    assert!(!finish(&mut ledger, 0), "it is done");
 }
 
 #[test]
 fn what_was_copied_in_vain_is_surplus_and_not_moved_there_again_before_it_is_gone() {
     let mut ledger = pool();
     assert!(accepted(&mut ledger, begin(0, 1, 4)));
-    assert!(accepted(&mut ledger, abort(0)));
+    assert!(abort(&mut ledger, 0));
     assert_eq!((standing(&ledger, 0, 1), standing(&ledger, 0, 4)), (ShardStanding::Counted, ShardStanding::Surplus));
     assert!(!accepted(&mut ledger, begin(0, 1, 4)), "a late order to drop it would hit the new copy");
     assert!(accepted(&mut ledger, begin(0, 1, 5)));
     let surplus = query::surplus(&ledger.kv, 10).expect("memory does not fail");
     ledger.ok(Command::ForgetSurplus { shards: surplus });
-    assert!(accepted(&mut ledger, abort(0)));
+    assert!(abort(&mut ledger, 0));
     assert!(accepted(&mut ledger, begin(0, 1, 4)));
+}
+
+/// What a leader that was deposed says of its move comes late: another has given that up and begun anew.
+#[test]
+fn a_late_word_about_one_move_is_not_taken_for_one_about_the_next() {
+    let mut ledger = pool();
+    assert!(accepted(&mut ledger, begin(0, 1, 4)));
+    let first = under_way(&ledger, 0);
+    assert!(abort(&mut ledger, 0));
+    let surplus = query::surplus(&ledger.kv, 10).expect("memory does not fail");
+    ledger.ok(Command::ForgetSurplus { shards: surplus });
+    for to in [4, 5] {
+        assert!(accepted(&mut ledger, begin(0, 1, to)));
+        assert!(!accepted(&mut ledger, Command::FinishMoves { moves: vec![first] }), "nothing is on agent {to} yet");
+        assert!(!accepted(&mut ledger, Command::AbortMoves { moves: vec![first] }));
+        assert_eq!(holders(&ledger)[0], Some(id(1)));
+        assert!(abort(&mut ledger, 0));
+    }
 }
 
 #[test]
@@ -111,7 +139,7 @@ fn a_stripe_that_goes_takes_its_moves_along() {
     ledger.empty_trash();
     assert_eq!(query::moves(&ledger.kv).expect("memory does not fail"), []);
     assert_eq!((standing(&ledger, 0, 4), standing(&ledger, 0, 1)), (ShardStanding::Surplus, ShardStanding::Garbage));
-    assert!(!accepted(&mut ledger, finish(0)));
+    assert!(!finish(&mut ledger, 0));
 }
 
 #[test]
@@ -137,6 +165,7 @@ fn a_stripe_cut_anew_takes_the_place_of_the_one_it_was_made_from_and_of_no_other
 fn garbage_a_holder_of_which_is_away_is_dropped_shard_by_shard() {
     let mut ledger = pool();
     ledger.ok(remove("/f", ana()));
+    ledger.empty_trash();
     ledger.ok(Command::SplitGarbage { stripes: vec![stripe_id(1), stripe_id(9)] });
     assert_eq!(query::garbage(&ledger.kv, 10).expect("memory"), []);
     for (index, holder) in [(0, 1), (1, 2), (2, 3)] {
@@ -167,7 +196,7 @@ fn only_an_agent_nothing_counts_on_is_certified_and_removed_without_force() {
     assert_eq!(query::drain(&ledger.kv, id(1)).expect("memory").expect("drained").shards, 1);
     assert!(matches!(ledger.refused(certificate(1)), Rejection::StillNeeded { stripes: 1, .. }));
     assert!(accepted(&mut ledger, begin(0, 1, 4)));
-    assert!(accepted(&mut ledger, finish(0)));
+    assert!(finish(&mut ledger, 0));
     ledger.ok(certificate(1));
     ledger.ok(state(1, AgentState::Active));
     assert_eq!(query::certificate(&ledger.kv, id(1)).expect("memory"), None, "void once it takes part again");
