@@ -116,7 +116,7 @@ fn heads_tickets_and_copies_of_the_ledger_keep_their_laws() {
     hold(shoal::fuzzing::TARGETS);
 }
 
-/// `SHOAL_WRITE_SEEDS=1 cargo test -p shoal-testkit --test laws` writes them anew.
+/// `SHOAL_WRITE_SEEDS=1 cargo test -p shoal-testkit --test laws every_target` writes them anew.
 #[test]
 fn every_target_has_its_seeds_in_the_corpus() {
     let all = [
