@@ -190,6 +190,8 @@ async fn a_pool_of_which_only_shards_and_an_encrypted_copy_are_left_goes_on_from
         let entries = fs::read_dir(&shelf).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".copy")?.parse::<u64>().ok()).max()
     };
+    // This agent may not have applied yet what it was acknowledged.
+    shoal_ledger::LedgerClient::barrier(&*context.ledger).await.expect("a read point");
     let written_at = shoal_ledger::query::position(&*context.ledger.view().expect("a view")).expect("read");
     wait_for("a copy that has the file", async || newest() >= Some(written_at)).await;
 

@@ -37,7 +37,7 @@ fn an_agent_removed_while_it_was_away_learns_it_keeps_its_shards_and_joins_again
     let body = RandomBytes::new(1).take(3_000_000);
     agents[0].client().request("PUT", "/pool/file", &[], &body)?.expect(&[201])?;
     let away = agents.pop().context("a third agent")?.kill()?;
-    let removed = agents[0].shoal(&["node", "remove", "agent-2", "--force"])?;
+    let removed = agents[0].shoal(&["node", "remove", "agent-2", "--force", "--yes"])?;
     ensure!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
     let shards = shard_files(&away.data);
 
