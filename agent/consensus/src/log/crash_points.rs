@@ -315,7 +315,12 @@ fn a_copy_of_a_ledger_restored_until_any_moment_is_there_as_a_whole_or_not_at_al
     let outcome = crash_everywhere(&recording.stop(), VIOLATIONS, |crash| {
         let home = scratch_directory().expect("a directory");
         crash.lay_out(home.path()).expect("lays out");
-        let next = open(home.path())?.held()?.applied_next;
+        let view = open(home.path())?.state.view();
+        let next = view.applied.map_or(0, |id| id.index + 1);
+        let survive = query::pool(&*view).map_err(|error| error.to_string())?.map(|pool| pool.survive);
+        if survive != (next > 0).then(|| survive_at(POSITION)) {
+            return Err(format!("the state says it has {next} entries and its rows are of others"));
+        }
         let answered = crash.marks.contains(&CREATED);
         // The copy as it was is there before it is made the beginning of a new group; nobody uses it then.
         let fine = next == POSITION + LEAP + 1 || (!answered && [0, POSITION + 1].contains(&next));
