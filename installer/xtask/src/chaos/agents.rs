@@ -83,13 +83,23 @@ impl Fleet {
             })?;
             fleet.agents.push(agent);
         }
-        wait_until("all agents of the pool to take part", START_DEADLINE, || {
-            let status = fleet.first()?.status()?;
-            let may_go = if options.count < 5 { 1 } else { 2 };
-            let complete = up_in(&status) == options.count && status["survives_writing"].as_u64() >= Some(may_go);
-            Ok(complete.then_some(()))
-        })?;
+        fleet.wait_until_complete()?;
         Ok(fleet)
+    }
+
+    /// Kills all agents at once, starts them again and waits until all take part.
+    pub(super) fn power_cut(&mut self) -> Result<()> {
+        self.agents.iter_mut().try_for_each(Agent::kill)?;
+        (0..self.agents.len()).try_for_each(|index| self.restart(index))?;
+        self.wait_until_complete()
+    }
+
+    fn wait_until_complete(&self) -> Result<()> {
+        wait_until("all agents of the pool to take part", START_DEADLINE, || {
+            let status = self.first()?.status()?;
+            let complete = up_in(&status) == self.agents.len() && status["survives_writing"].as_u64() >= Some(2);
+            Ok(complete.then_some(()))
+        })
     }
 
     fn prepare(&self, options: &FleetOptions<'_>, index: usize, port: u16) -> Result<Agent> {

@@ -195,7 +195,11 @@ fn in_folder(options: &Options, seed: u64, binary: &Path, folder: &Path, journal
     become_healthy(options, &hand, journal);
     if can_scrub {
         scrub(options, &hand, journal)?;
+        // What it found may be more than was known.
+        become_healthy(options, &hand, journal);
     }
+    hand.fleet.power_cut().context("starting all agents again")?;
+    journal.tell("all agents killed at once and started again: what is read now comes from disks");
     compare(&shared, journal, count);
     summary::judge(journal);
     for agent in &hand.fleet.agents {
