@@ -32,43 +32,43 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CheckReport {
     /// The position of the ledger it was held against.
-    pub position: u64,
+    pub(crate) position: u64,
     /// Whether that was known to be all that was acknowledged.
-    pub fresh: bool,
+    pub(crate) fresh: bool,
     /// Stripes whose shards are all there.
-    pub whole: u64,
+    pub(crate) whole: u64,
     /// Stripes that can be read but lack shards.
-    pub short: u64,
+    pub(crate) short: u64,
     /// Stripes that cannot be read from the agents that answer.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Shards the ledger expects on agents that answer and that are not there.
-    pub missing_shards: u64,
+    pub(crate) missing_shards: u64,
     /// Members that hold shards and do not answer; what they have is not known.
-    pub silent: Vec<String>,
+    pub(crate) silent: Vec<String>,
     /// Shards that no stripe names, by agent: written after what the ledger knows, or on their way. They are kept for a
     /// day.
-    pub unnamed: BTreeMap<String, u64>,
+    pub(crate) unnamed: BTreeMap<String, u64>,
     /// Paths of files that cannot be read, the first hundred.
-    pub lost_files: Vec<String>,
+    pub(crate) lost_files: Vec<String>,
     /// How many those are in all.
-    pub lost_files_total: u64,
+    pub(crate) lost_files_total: u64,
     /// How long it took.
-    pub took_ms: u64,
+    pub(crate) took_ms: u64,
 }
 
 /// How far a check is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CheckState {
     /// Whether one runs.
-    pub running: bool,
+    pub(crate) running: bool,
     /// Stripes looked at so far.
-    pub stripes_done: u64,
+    pub(crate) stripes_done: u64,
     /// Stripes there are, roughly.
-    pub stripes_total: u64,
+    pub(crate) stripes_total: u64,
     /// What the last one found.
-    pub report: Option<CheckReport>,
+    pub(crate) report: Option<CheckReport>,
     /// Why the last one could not be finished.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 /// The check of an agent: one at a time.
