@@ -400,7 +400,10 @@ impl Assembly {
             ledger: core.ledger,
             consensus: core.consensus,
             drive,
-            store: self.store.map_or_else(|| Arc::new(MemoryStore::new(0)) as Arc<dyn ShardStore>, |store| store),
+            store: match self.store {
+                Some(store) => store,
+                None => Arc::new(MemoryStore::new(0)),
+            },
             health: core.health,
             network: core.network,
             background: core.background,

@@ -83,7 +83,8 @@ impl Headroom {
         *tried = Some(Instant::now());
         let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == self.ballast_bytes);
         let room = self.free_bytes().is_ok_and(|free| free >= self.wanted_bytes());
-        if !there && !(room && allocate(&path, self.ballast_bytes)) {
+        let made = there || (room && allocate(&path, self.ballast_bytes));
+        if !made {
             self.set_low(true);
             return;
         }

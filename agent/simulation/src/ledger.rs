@@ -308,9 +308,7 @@ fn guess_leader(sim: &Sim, me: usize) -> Option<usize> {
 pub(crate) async fn lead(sim: &Sim, me: usize, submission: Submission) -> Reply {
     let slot = Slot::default();
     let started = sim.with(|world| {
-        if world.agents[me].leads.is_none() {
-            return None;
-        }
+        world.agents[me].leads?;
         if world.log.leader != Some(me) {
             // It believes to lead: nobody follows, so nothing is ever answered.
             return Some(false);

@@ -118,7 +118,7 @@ fn note(sum: &Mutex<Sum>, report: Report, done: u64, begin: Instant) {
         );
         sum.failed.push(report);
     }
-    if done % PROGRESS_EVERY == 0 {
+    if done.is_multiple_of(PROGRESS_EVERY) {
         println!("{done} seeds, {:.0} s, {} violations", begin.elapsed().as_secs_f64(), sum.failed.len());
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn recover(
                 .into(),
         ));
     }
-    if !yes && !(std::io::stdin().is_terminal() && agreed()) {
+    let may = yes || (std::io::stdin().is_terminal() && agreed());
+    if !may {
         let plan = prepared.give_up()?;
         if json {
             return answer(&plan);

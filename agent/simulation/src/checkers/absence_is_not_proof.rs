@@ -1,5 +1,5 @@
 //! 3. Absence is not proof: a holder drops what the ledger, as it truly stands, wants gone; or what it has not named for the whole
-//! grace time. Never what is counted on, nor what has come to be counted on.
+//!    grace time. Never what is counted on, nor what has come to be counted on.
 
 use dci_proto::ShardKey;
 use shoal_ledger::{ShardStanding, query};

@@ -1,5 +1,5 @@
 //! 1. An acknowledged write survives: every shard the ledger counts on is sound on the agent it names, unless an injected fault took
-//! it; and faults are only injected as far as Shoal promises to survive them.
+//!    it; and faults are only injected as far as Shoal promises to survive them.
 
 use dci_proto::{ShardKey, StripeId};
 use shoal_ledger::{ChunkRef, Command, FileContent, StripeRecord, query};

@@ -1,5 +1,5 @@
 //! 5. Names are linearizable: the log orders all changes, so what is left to check is real time. A request sees everything that was
-//! acknowledged to anyone before it was made, and takes effect between its call and its answer, once.
+//!    acknowledged to anyone before it was made, and takes effect between its call and its answer, once.
 
 use crate::world::World;
 

@@ -15,10 +15,13 @@ pub(crate) fn check(world: &mut World) {
     }
 }
 
+/// A clock by its name: the time it stamps on a position that was stamped with another.
+type OtherClock<'a> = (&'static str, &'a dyn Fn(u64, u64) -> u64);
+
 fn compare(world: &World) -> Result<(), String> {
     let truth = facts(&world.log.latest())?;
     let leaping = |position: u64, time_ms: u64| time_ms / 2 + mix(position) % 10_000_000;
-    let clocks: [(&str, &dyn Fn(u64, u64) -> u64); 2] = [("standing", &|_, _| 1), ("leaping", &leaping)];
+    let clocks: [OtherClock<'_>; 2] = [("standing", &|_, _| 1), ("leaping", &leaping)];
     let late =
         |one: &Submission| world.log.answers.get(&one.id).is_some_and(|(_, answer)| *answer == Err(Rejection::TooLate));
     let mut same = MemoryKv::default();

@@ -67,7 +67,8 @@ async fn nothing_is_changed_in_the_trash_and_the_refusal_says_what_to_do() {
                  </D:propertyupdate>";
     let to_g = [("Destination", "/pool/g")];
     let into = [("Destination", "/pool/.trash/g")];
-    let cases: [(&str, &str, &[(&str, &str)], &str); 11] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 11] = [
         ("PUT", &version, &[], "other"),
         ("PUT", "/pool/.trash/new", &[], "other"),
         ("PUT", "/pool/.trash", &[], "other"),
