@@ -158,6 +158,12 @@ fn recut(record: &StripeRecord, situation: &Situation, wanted: Geometry) -> Opti
     worthwhile.then_some(Need::Recut { reason: Reason::Recut, geometry: wanted })
 }
 
+/// Bytes that are written when a stripe is cut anew so.
+pub(crate) fn recut_bytes(record: &StripeRecord, geometry: Geometry) -> u64 {
+    let width = u64::from(geometry.k) + u64::from(geometry.m);
+    u64::from(record.stored_bytes) * width / u64::from(geometry.k.max(1))
+}
+
 /// How many agents could take a shard of the stripe that hold none.
 fn targets(record: &StripeRecord, situation: &Situation, moving: &[AgentId]) -> usize {
     let holds = |agent: AgentId| record.shards.iter().any(|place| place.agent == Some(agent));

@@ -6,6 +6,7 @@ use dci_proto::{AgentId, StripeId};
 use shoal_ledger::{KvError, KvRead, StripeRecord, query};
 
 use crate::balance::Budgets;
+use crate::need::recut_bytes;
 use crate::{Need, Reason, Situation, need};
 
 /// Stripes that wait to be worked on, at most; more are found by the next sweep.
@@ -70,8 +71,10 @@ impl Sweep {
             left -= 1;
             last = Some(stripe);
             self.findings.seen += 1;
-            if !busy(stripe)
-                && let Some(reason) = self.look(&record, situation)
+            // What is under way is counted until it is done, and not begun again.
+            let busy = busy(stripe);
+            if let Some(reason) = self.look(&record, situation, busy)
+                && !busy
             {
                 queue.push(reason, stripe);
             }
@@ -82,17 +85,16 @@ impl Sweep {
     }
 
     /// Notes what a stripe needs; answers why it is to be worked on, if it is.
-    fn look(&mut self, record: &StripeRecord, situation: &Situation) -> Option<Reason> {
+    fn look(&mut self, record: &StripeRecord, situation: &Situation, busy: bool) -> Option<Reason> {
         let (reason, bytes) = match need(record, situation, &[]) {
+            // The budgets are less what is under way already.
+            Need::Nothing if busy => return None,
             Need::Nothing => {
                 let reason = self.uneven(record)?;
                 (reason, u64::from(record.shard_bytes))
             }
             Need::Move { reason, shards } => (reason, shards.len() as u64 * u64::from(record.shard_bytes)),
-            Need::Recut { reason, geometry } => {
-                let width = u64::from(geometry.k) + u64::from(geometry.m);
-                (reason, u64::from(record.stored_bytes) * width / u64::from(geometry.k.max(1)))
-            }
+            Need::Recut { reason, geometry } => (reason, recut_bytes(record, geometry)),
             Need::Stuck { .. } => {
                 self.findings.stuck.add(u64::from(record.shard_bytes));
                 return None;

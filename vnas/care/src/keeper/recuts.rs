@@ -7,6 +7,7 @@ use shoal_ledger::StripeRecord;
 
 use super::{Effect, Keeper, RecutJob, Work};
 use crate::Reason;
+use crate::need::recut_bytes;
 
 #[derive(Debug, Clone)]
 pub(super) struct RecutState {
@@ -32,7 +33,7 @@ impl Keeper {
         let free = able.map(|agent| (busy(agent.id), agent.id)).min();
         let Some((_, executor)) = free.filter(|(jobs, _)| *jobs < self.config.recuts_per_agent) else { return false };
         let survive = self.situation.survive(record);
-        let bytes = u64::from(record.stored_bytes);
+        let bytes = recut_bytes(record, self.situation.geometry_for(record));
         self.recuts.insert(stripe, RecutState { executor, bytes, reason, since: now });
         let ticket = self.ticket(Work::Recut(stripe));
         effects.push(Effect::Recut(ticket, RecutJob { executor, stripe, survive, reason }));

@@ -176,6 +176,18 @@ impl Pool {
         any
     }
 
+    /// One round, a second later, in which agents are given work and none of them is done with it.
+    pub(crate) fn step_without_an_answer(&mut self) {
+        self.now += Duration::from_secs(1);
+        let agents: Vec<AgentFacts> = self.facts.values().cloned().collect();
+        let view = self.ledger.snapshot();
+        let effects = self.keeper.step(self.now, &*view, &agents, &self.wanted).expect("memory");
+        for effect in effects.into_iter().filter(|effect| matches!(effect, Effect::Submit(..))) {
+            let done = self.carry_out(effect);
+            self.keeper.done(self.now, done);
+        }
+    }
+
     fn carry_out(&mut self, effect: Effect) -> Done {
         match effect {
             Effect::Submit(ticket, command) => {

@@ -95,3 +95,28 @@ fn a_plan_tells_what_would_be_moved_and_moves_nothing() {
     assert_eq!((drain.stripes, drain.bytes), (held, held * u64::from(CHUNK / 8)));
     assert_eq!(pool.shards_on(5), held);
 }
+
+#[test]
+fn what_is_under_way_waits_until_it_is_done() {
+    for agents in [6, 12] {
+        let mut pool = Pool::new(agents);
+        pool.write(60);
+        let held = pool.shards_on(5);
+        pool.facts_of(5).state = shoal_ledger::AgentState::Draining;
+        (0..60).for_each(|_| pool.step_without_an_answer());
+        let progress = pool.keeper.progress();
+        assert!(progress.under_way > 0, "{progress:?}");
+        assert_eq!(progress.waiting_stripes(), held, "of {agents} agents, after several sweeps: {progress:?}");
+    }
+}
+
+#[test]
+fn a_recut_counts_for_as_many_bytes_done_as_it_waited_for() {
+    let mut pool = Pool::new(6);
+    pool.write(10);
+    pool.facts_of(5).state = shoal_ledger::AgentState::Draining;
+    let facts: Vec<_> = pool.facts.values().cloned().collect();
+    let waits = plan(&*pool.ledger.snapshot(), &facts, &pool.wanted).expect("memory").waiting[&Reason::Drain];
+    pool.settle();
+    assert_eq!((pool.recuts, pool.keeper.progress().done_bytes), (10, waits.bytes));
+}
