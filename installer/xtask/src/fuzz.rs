@@ -57,14 +57,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .context("run cargo-fuzz")?;
         println!(
             "== {target}: {} after {} s",
-            if status.success() { "holds" } else { "BROKEN" },
+            if status.success() { "holds" } else { "BROKEN, or interrupted" },
             started.elapsed().as_secs()
         );
         if !status.success() {
             broken.push(target.as_str());
         }
     }
-    if broken.is_empty() { Ok(()) } else { bail!("laws are broken: {}; see fuzz/artifacts", broken.join(", ")) }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        bail!(
+            "laws are broken, or trying them was interrupted: {}; what breaks them is in fuzz/artifacts",
+            broken.join(", ")
+        )
+    }
 }
 
 fn targets(folder: &Path) -> Result<Vec<String>> {
