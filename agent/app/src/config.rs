@@ -242,7 +242,10 @@ impl AgentConfig {
     /// # Errors
     /// If the file cannot be read, makes no sense, or is of a newer version.
     pub fn load(data: &Path, overrides: &ConfigOverrides) -> Result<Self, AgentError> {
-        let mut config = Self::new(data);
+        // The same directory, however it was named and from wherever: a store is known by its path.
+        let absolute = std::path::absolute(data).map_err(|error| AgentError::directory("find", data, &error))?;
+        let data = std::fs::canonicalize(&absolute).unwrap_or(absolute);
+        let mut config = Self::new(&data);
         let path = data.join(CONFIG_FILE);
         if let Some(bytes) = secret_file::read(&path)? {
             config.apply_file(parse(&path, &bytes)?);

@@ -129,7 +129,7 @@ fn displaced(record: &StripeRecord, situation: &Situation, shards: &Shards, want
         let shards = shards.lost.iter().chain(&shards.leaving).copied().take(targets).collect();
         return Need::Move { reason, shards };
     }
-    if differs && situation.takers() >= wanted_width {
+    if differs && situation.places(record, &[Duty::Takes]) >= wanted_width {
         return Need::Recut { reason, geometry: wanted };
     }
     if targets > 0 {
@@ -141,7 +141,7 @@ fn displaced(record: &StripeRecord, situation: &Situation, shards: &Shards, want
 
 /// Whether a stripe all of whose shards are well placed should be cut otherwise.
 fn recut(record: &StripeRecord, situation: &Situation, wanted: Geometry) -> Option<Need> {
-    if situation.takers() < usize::from(wanted.k) + usize::from(wanted.m) {
+    if situation.places(record, &[Duty::Takes]) < usize::from(wanted.k) + usize::from(wanted.m) {
         return None;
     }
     if record.m < wanted.m {

@@ -33,10 +33,6 @@ impl Wanted {
 pub struct Situation {
     agents: BTreeMap<AgentId, AgentFacts>,
     wanted: Wanted,
-    /// Agents that may hold shards of new stripes, those that are silent for not long included.
-    settled: usize,
-    /// Agents that take shards now.
-    takers: usize,
 }
 
 impl Situation {
@@ -44,9 +40,7 @@ impl Situation {
     #[must_use]
     pub fn new(agents: &[AgentFacts], wanted: Wanted) -> Self {
         let agents = &spared(agents, usize::from(wanted.pool.max(1)));
-        let count = |duties: &[Duty]| agents.iter().filter(|agent| duties.contains(&agent.duty())).count();
-        let (settled, takers) = (count(&[Duty::Takes, Duty::Keeps]), count(&[Duty::Takes]));
-        Self { agents: agents.iter().map(|agent| (agent.id, agent.clone())).collect(), wanted, settled, takers }
+        Self { agents: agents.iter().map(|agent| (agent.id, agent.clone())).collect(), wanted }
     }
 
     /// All members, by id.
@@ -81,18 +75,30 @@ impl Situation {
     /// Agents that take shards now.
     #[must_use]
     pub fn takers(&self) -> usize {
-        self.takers
+        self.agents.values().filter(|agent| agent.duty() == Duty::Takes).count()
     }
 
     /// How a stripe of this content would be cut for the agents there are.
     #[must_use]
     pub fn geometry_for(&self, record: &StripeRecord) -> Geometry {
         let survive = self.wanted.of(record.content);
+        let settled = self.places(record, &[Duty::Takes, Duty::Keeps]);
         if record.plain_bytes <= COPIES_LIMIT_BYTES {
-            small_file_geometry(survive, self.settled)
+            small_file_geometry(survive, settled)
         } else {
-            geometry(survive, self.settled)
+            geometry(survive, settled)
         }
+    }
+
+    /// Agents of these duties that hold a shard of a stripe, or have room for one however it is cut.
+    #[must_use]
+    pub fn places(&self, record: &StripeRecord, duties: &[Duty]) -> usize {
+        let holds = |id: AgentId| record.shards.iter().any(|place| place.agent == Some(id));
+        // One that is silent tells nothing of its room: it had some, or it would not have been asked to join.
+        let room = |agent: &AgentFacts| {
+            !agent.answers || (agent.free_bytes >= u64::from(record.stored_bytes) && agent.owed_bytes == 0)
+        };
+        self.agents.values().filter(|a| duties.contains(&a.duty()) && (room(a) || holds(a.id))).count()
     }
 
     /// How safe a stripe's content is to be.

@@ -15,6 +15,7 @@ pub(crate) use say;
 /// Prints a line; when the reader has gone there is nobody left to tell, so it ends the program. A full disk under a
 /// file it is written to is no reason to.
 pub(crate) fn line(text: &str) {
+    let text = text.split('\n').map(harmless).collect::<Vec<_>>().join("\n");
     let printed = writeln!(std::io::stdout(), "{text}");
     if printed.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         std::process::exit(0);
@@ -36,9 +37,16 @@ pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
         |column: usize| all.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &all {
+        let row: Vec<String> = row.iter().map(|cell| harmless(cell)).collect();
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         say!("{}", cells.join("  ").trim_end());
     }
+}
+
+/// Text without what a terminal takes for orders: names of files are anybody's.
+fn harmless(text: &str) -> String {
+    let shown = |char: char| if char.is_control() { char.escape_default().collect() } else { char.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// Bytes as people read them: decimal units, three digits.

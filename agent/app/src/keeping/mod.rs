@@ -179,6 +179,8 @@ impl Keeping {
 
     async fn recut(&self, job: RecutJob) -> bool {
         match self.recutter.ask(job.executor, &job).await {
+            // There was nothing to do, or not by what that agent knows: looked at again later.
+            Ok(done) if done.written_bytes == 0 => false,
             Ok(done) => {
                 self.board.recut(done.read_bytes, done.written_bytes);
                 true

@@ -143,10 +143,12 @@ impl Scrubber {
     /// Scrubs until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let ended_well = self.begin();
+        if !ended_well {
+            tracing::info!("this agent did not end as it should have the last time");
+        }
         let audits = async {
-            if !ended_well {
-                self.audit().await;
-            }
+            // However it ended: a disk may have been changed meanwhile.
+            self.audit().await;
             self.audit_after_sleeps().await;
         };
         shutdown.run_until_cancelled(async { tokio::join!(self.work(), audits) }).await;

@@ -203,7 +203,8 @@ impl Pool {
             Effect::Recut(ticket, job) => {
                 self.recuts += 1;
                 let record = query::stripe(&*self.ledger.snapshot(), job.stripe).expect("memory").expect("there");
-                let takers = self.facts.values().filter(|facts| facts.duty() == shoal_care::Duty::Takes).count();
+                let room = |facts: &&AgentFacts| facts.duty() == shoal_care::Duty::Takes && facts.free_bytes > 0;
+                let takers = self.facts.values().filter(room).count();
                 let mut stripe = job.stripe;
                 stripe.0[15] = stripe.0[15].wrapping_add(1);
                 let new = self.cut(stripe, record.content, geometry(job.survive, takers), Some(job.stripe));

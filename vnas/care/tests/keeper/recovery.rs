@@ -95,6 +95,18 @@ fn where_nobody_could_take_a_lost_shard_stripes_are_cut_anew_for_those_that_are_
 }
 
 #[test]
+fn an_agent_without_room_holds_no_drain_up() {
+    let mut pool = Pool::new(6);
+    pool.facts_of(6).free_bytes = 0;
+    pool.write_as(Geometry { k: 3, m: 2 });
+    pool.write_as(Geometry { k: 3, m: 2 });
+    pool.facts_of(1).state = AgentState::Draining;
+    pool.settle();
+    assert_eq!(pool.shards_on(1), 0);
+    assert!(pool.stripes().iter().all(|(_, record)| (record.k, record.m) == (2, 2)), "{:?}", pool.stripes());
+}
+
+#[test]
 fn a_drained_agent_is_empty_at_the_end_and_its_shards_are_copied_from_it() {
     let mut pool = Pool::new(12);
     pool.write(60);
