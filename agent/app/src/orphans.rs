@@ -24,7 +24,7 @@ use crate::{AgentError, secret_file};
 const LOOK_INTERVAL: Duration = Duration::from_secs(4 * 60 * 60);
 /// The first look comes this long after the start, when people have their files.
 const FIRST_LOOK_AFTER: Duration = Duration::from_secs(10 * 60);
-/// How long the ledger must not have named a shard, by its own time: a day.
+/// How long the ledger must not have named a shard, by its own time: a day, twice what a writer has to name it in.
 const GRACE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Shards looked at in one step.
 const PAGE: usize = 1000;

@@ -3,26 +3,47 @@
 use std::sync::Arc;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
+use shoal_ledger::{Command, query};
 
 use crate::shared::Shared;
+
+/// How long after its first shard was sent a stripe may be named, by the ledger's time: half of what holders wait before they drop
+/// what nobody names. A computer may sleep for days between the two.
+const NAMED_WITHIN_MS: u64 = 12 * 60 * 60 * 1000;
+
+/// The command, refused where the shards it names may have been dropped: those sent out since `begun_ms`.
+pub(crate) fn fresh(begun_ms: Option<u64>, command: Command) -> Command {
+    match begun_ms {
+        Some(begun_ms) => Command::Fresh { begun_ms, within_ms: NAMED_WITHIN_MS, command: Box::new(command) },
+        None => command,
+    }
+}
 
 /// The shards of a stripe that was sent out and not yet submitted to the ledger. Dropped as it is, it has their
 /// agents drop them: nobody else knows the stripe's id. What cannot be reached now is asked for by its store later.
 pub(crate) struct Litter {
     shared: Arc<Shared>,
     shards: Vec<(AgentId, ShardKey)>,
+    /// The ledger's time before the first of them was sent.
+    begun_ms: u64,
     /// Whether the stripe may be known to the ledger: then its shards are the ledger's to drop.
     submitted: bool,
 }
 
 impl Litter {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), shards: Vec::new(), submitted: false }
+        let begun_ms = shared.view().and_then(|view| Ok(query::time_ms(&*view)?)).unwrap_or(0);
+        Self { shared: Arc::clone(shared), shards: Vec::new(), begun_ms, submitted: false }
     }
 
     /// A shard is about to go to an agent.
     pub(crate) fn sent(&mut self, agent: AgentId, stripe: StripeId, index: u8) {
         self.shards.push((agent, ShardKey { stripe, index }));
+    }
+
+    /// The ledger's time before the first shard was sent; `None` where none was.
+    pub(crate) fn begun_ms(&self) -> Option<u64> {
+        (!self.shards.is_empty()).then_some(self.begun_ms)
     }
 
     /// The stripe is about to be submitted, or was refused (`false`).

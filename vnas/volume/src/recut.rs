@@ -8,6 +8,7 @@ use dci_proto::StripeId;
 use shoal_ledger::{Command, Outcome, query};
 
 use crate::fetch::{Stripe, fetch_as};
+use crate::litter::fresh;
 use crate::shared::{KeepPolicy, Shared};
 use crate::stats::add;
 use crate::stripe::PLAIN;
@@ -62,7 +63,8 @@ impl Drive {
         let read_bytes = bytes(usize::from(old.record.k), old.record.shard_bytes);
         let written_bytes = bytes(new.record.shards.len(), new.record.shard_bytes);
         litter.set_submitted(true);
-        match shared.ledger.submit(Command::ReplaceStripes { stripes: vec![new] }).await? {
+        let replace = fresh(litter.begun_ms(), Command::ReplaceStripes { stripes: vec![new] });
+        match shared.ledger.submit(replace).await? {
             Outcome::Accepted(parts) if parts == [true] => {
                 add(&shared.counters.recut_stripes, 1);
                 Ok(Recut::Done { read_bytes, written_bytes })

@@ -7,6 +7,7 @@ use dci_proto::{ContentId, InodeId};
 use shoal_ledger::{ChunkRef, Command, Outcome, Rejection, SubmitError};
 
 use crate::DriveError;
+use crate::litter::fresh;
 use crate::namespace::unexpected;
 use crate::shared::{KeepPolicy, Shared};
 use crate::upload::{StoredChunk, store_chunk};
@@ -78,7 +79,8 @@ pub(crate) async fn submit_chunks(
     for _ in 0..VANISHED_LIMIT {
         chunks.iter_mut().for_each(|chunk| chunk.litter.set_submitted(true));
         let refs = chunks.iter().map(|chunk| chunk.chunk.clone()).collect();
-        let rejection = match shared.ledger.submit(command(refs)).await {
+        let begun_ms = chunks.iter().filter_map(|chunk| chunk.litter.begun_ms()).min();
+        let rejection = match shared.ledger.submit(fresh(begun_ms, command(refs))).await {
             Ok(outcome) => return Ok(outcome),
             Err(SubmitError::Rejected(rejection)) => rejection,
             Err(error) => return Err(error.into()),

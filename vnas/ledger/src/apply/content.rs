@@ -143,8 +143,25 @@ pub(super) fn link(state: &mut State, list: InodeId, first_index: u32, chunks: &
 }
 
 fn keep(state: &mut State, new: &NewStripe) -> Result<(), KvError> {
-    state.put(tables::STRIPES, &tables::stripe_key(tables::STRIPES, new.id), &new.record)?;
-    state.count_shards(&new.record, true)
+    let record = without_strangers(state, &new.record)?;
+    state.put(tables::STRIPES, &tables::stripe_key(tables::STRIPES, new.id), &record)?;
+    state.count_shards(&record, true)
+}
+
+/// The stripe without the places of agents that were struck off while it was written: they may be emptied and gone. Those
+/// shards lack, and are rebuilt elsewhere. Where too few would be left to read it, all it was given stays: they may come
+/// back.
+fn without_strangers(state: &State, record: &StripeRecord) -> Result<StripeRecord, KvError> {
+    let mut without = record.clone();
+    for place in &mut without.shards {
+        if let Some(agent) = place.agent
+            && query::agent(&*state.kv, agent)?.is_none()
+        {
+            place.agent = None;
+        }
+    }
+    let placed = without.shards.iter().filter(|place| place.agent.is_some()).count();
+    Ok(if placed >= usize::from(record.k) { without } else { record.clone() })
 }
 
 /// Makes garbage of a stripe that no content stands on any more.

@@ -206,6 +206,33 @@ fn only_an_agent_nothing_counts_on_is_certified_and_removed_without_force() {
 }
 
 #[test]
+fn a_stripe_written_while_one_of_its_holders_was_struck_off_does_not_count_on_it() {
+    let mut ledger = pool();
+    ledger.ok(Command::RemoveAgent { agent: id(3), force: true });
+    ledger.ok(chunked("/g", vec![fresh(2, 2, FILE_BYTES)]));
+    let record = query::stripe(&ledger.kv, stripe_id(2)).expect("memory does not fail").expect("there");
+    assert_eq!(record.shards.iter().map(|place| place.agent).collect::<Vec<_>>(), [Some(id(1)), Some(id(2)), None]);
+    assert_eq!((shards_of(&ledger, 1), shards_of(&ledger, 3)), (2, 1), "the one before goes on naming it");
+}
+
+#[test]
+fn a_command_that_names_what_was_sent_out_too_long_ago_is_refused() {
+    let mut ledger = pool();
+    let begun_ms = ledger.time_ms;
+    let late = |stripe: u8| {
+        let command = Box::new(chunked("/late", vec![fresh(stripe, stripe, FILE_BYTES)]));
+        Command::Fresh { begun_ms, within_ms: 1_000, command }
+    };
+    ledger.time_ms += 1_000;
+    ledger.ok(late(7));
+    ledger.time_ms += 1;
+    assert_eq!(ledger.refused(late(8)), Rejection::TooLate);
+    assert_eq!(query::content(&ledger.kv, content_id(8)).expect("memory does not fail"), None);
+    let nested = Command::Fresh { begun_ms, within_ms: u64::MAX, command: Box::new(late(9)) };
+    assert!(matches!(ledger.refused(nested), Rejection::Invalid(_)));
+}
+
+#[test]
 fn a_patience_of_nothing_or_of_ages_is_refused() {
     let mut ledger = pool();
     let policy = CarePolicy { absent_after_s: 20, ..CarePolicy::default() };

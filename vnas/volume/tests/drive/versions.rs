@@ -81,7 +81,8 @@ struct Vanishing {
 #[async_trait]
 impl LedgerClient for Vanishing {
     async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
-        let counts = matches!(command, Command::CommitFile { .. } | Command::StageChunks { .. });
+        let inner = if let Command::Fresh { command, .. } = &command { command } else { &command };
+        let counts = matches!(inner, Command::CommitFile { .. } | Command::StageChunks { .. });
         if counts && self.left.load(Ordering::SeqCst) > 0 {
             self.left.fetch_sub(1, Ordering::SeqCst);
             self.ledger.submit_now(Command::Remove { path: path("first"), guard: Guard::default() })?;
