@@ -70,12 +70,26 @@ const KINDS: &[(Fault, &str)] = &[
 /// How long admins try to put everything right once all has healed.
 const ADMIN_PATIENCE_US: u64 = 300 * SECOND;
 
+/// In every fourth run shards go to and fro, copies of the ledger lag, and so many of a thousand messages come again late:
+/// what one order meant then is long past.
+const UNRULY_DUPLICATES_PER_MILLE: u64 = 250;
+
 /// Injects faults until `until_us`.
 pub(crate) async fn inject(sim: Sim, until_us: u64) {
     let (bag, mean_us) = sim.with(|world| {
+        let unruly = world.rng.chance(250);
+        if unruly {
+            world.net.usual_duplicates_per_mille = UNRULY_DUPLICATES_PER_MILLE;
+            world.net.duplicates_per_mille = UNRULY_DUPLICATES_PER_MILLE;
+        }
         let mut bag = Vec::new();
         for (fault, name) in KINDS {
-            let weight = world.rng.pick(&[0, 1, 1, 2, 5]).unwrap_or(1);
+            let weight = match fault {
+                _ if !unruly => world.rng.pick(&[0, 1, 1, 2, 5]).unwrap_or(1),
+                Fault::CopyLags | Fault::Drain | Fault::Undrain | Fault::ReadErrors | Fault::FlippedBit => 8,
+                Fault::FullDisk | Fault::SlowDisk | Fault::NewLeader => 3,
+                _ => world.rng.pick(&[0, 0, 1]).unwrap_or(0),
+            };
             bag.extend(std::iter::repeat_n((*fault, *name), weight));
         }
         (bag, world.rng.range(SECOND / 2, 8 * SECOND))
@@ -129,7 +143,9 @@ async fn strike(sim: &Sim, fault: Fault) -> Option<usize> {
         }
         Fault::Duplicates => {
             sim.with(|world| world.net.duplicates_per_mille = 300);
-            later(sim, SECOND, 30 * SECOND, |world| world.net.duplicates_per_mille = 20);
+            later(sim, SECOND, 30 * SECOND, |world| {
+                world.net.duplicates_per_mille = world.net.usual_duplicates_per_mille;
+            });
             Some(agent)
         }
         Fault::SlowNet => {
@@ -456,7 +472,9 @@ pub(crate) async fn remove_emptied(sim: &Sim) -> Option<usize> {
     let (agent, position) = sim.with(|world| {
         let view = world.log.latest();
         let members = query::agents(&view).unwrap_or_default();
-        let mounts = members.iter().filter(|member| member.roles.mount && member.roles.vote).count();
+        let there = |id| !world.agents[agent_number(id)].gone;
+        let mounts =
+            members.iter().filter(|member| member.roles.mount && member.roles.vote && there(member.id)).count();
         let empty = |id| query::agent_usage(&view, id).is_ok_and(|usage| usage.shards == 0);
         let moving = query::moves(&view).unwrap_or_default();
         let found = members.iter().find(|member| {
@@ -502,23 +520,29 @@ pub(crate) async fn heal(sim: &Sim) {
     }
     sim.sleep(Owner::World, 5 * SECOND).await;
     let until = sim.with(|world| world.now_us) + ADMIN_PATIENCE_US;
-    loop {
-        let wrong = sim.with(|world| {
-            let members = query::agents(&world.log.latest()).unwrap_or_default();
-            let gone = members.iter().find(|member| world.agents[agent_number(member.id)].gone);
-            let active = members.iter().any(|member| member.roles.store && member.state == AgentState::Active);
-            let idle = members.iter().find(|member| {
-                member.state == AgentState::Paused
-                    || (member.state == AgentState::Draining
-                        && (!stays_drained(member.id) || (!active && member.roles.store)))
-            });
-            gone.map(|member| Command::RemoveAgent { agent: member.id, force: true })
-                .or_else(|| idle.map(|member| Command::SetAgentState { agent: member.id, state: AgentState::Active }))
-        });
-        let Some(command) = wrong.filter(|_| sim.with(|world| world.now_us < until)) else { return };
-        administer(sim, command).await;
+    while sim.with(|world| world.now_us < until) && put_right(sim).await {
         sim.sleep(Owner::World, SECOND).await;
     }
+}
+
+/// What an admin does who finds an agent that is gone still a member, or one that takes no part for no reason. A command
+/// from before may come late, so this is looked at again. True if there was something to do.
+pub(crate) async fn put_right(sim: &Sim) -> bool {
+    let wrong = sim.with(|world| {
+        let members = query::agents(&world.log.latest()).unwrap_or_default();
+        let gone = members.iter().find(|member| world.agents[agent_number(member.id)].gone);
+        let active = members.iter().any(|member| member.roles.store && member.state == AgentState::Active);
+        let idle = members.iter().find(|member| {
+            member.state == AgentState::Paused
+                || (member.state == AgentState::Draining
+                    && (!stays_drained(member.id) || (!active && member.roles.store)))
+        });
+        gone.map(|member| Command::RemoveAgent { agent: member.id, force: true })
+            .or_else(|| idle.map(|member| Command::SetAgentState { agent: member.id, state: AgentState::Active }))
+    });
+    let Some(command) = wrong else { return false };
+    administer(sim, command).await;
+    true
 }
 
 /// Every second agent that is being emptied when all heals stays so.

@@ -1,7 +1,7 @@
 //! A holder of shards: keeps them, gives them, drops them on proof; sweeps for orphans; scrubs.
 
 use dci_proto::{ShardHash, ShardKey};
-use shoal_care::{Kept, OrphanLook, OrphanRules, drop_on_order as may_drop, drop_orphan};
+use shoal_care::{OrphanLook, OrphanRules, drop_on_order as may_drop, drop_orphan};
 use shoal_ledger::{KvRead, ShardStanding, StripeRecord, query};
 
 use crate::bugs::Bug;
@@ -23,6 +23,18 @@ const SCRUB_EVERY_US: u64 = 30 * SECOND;
 const WITNESS_TIMEOUT_US: u64 = 4 * SECOND;
 /// Shards a sweep remembers.
 const REMEMBERED: usize = 1_000;
+
+/// At which position of the log, the ledger's time then, and a standing for each shard.
+type Standings = (u64, u64, Vec<ShardStanding>);
+
+/// On what grounds a shard is dropped, for the checkers to judge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Proof {
+    /// Somebody asked when the log had `asked_at` entries; the ledger was looked at as of `proved_at`.
+    Order { asked_at: u64, proved_at: u64 },
+    /// Nobody has named it for the whole grace time.
+    Unnamed,
+}
 
 /// Keeps a shard: on disk before it is answered.
 pub(crate) async fn put(
@@ -97,39 +109,36 @@ pub(crate) async fn get(sim: &Sim, me: usize, key: ShardKey) -> Reply {
 
 /// Drops a shard somebody asks to be dropped, if the ledger, asked now, wants it gone.
 pub(crate) async fn drop_on_order(sim: &Sim, me: usize, key: ShardKey) -> Reply {
+    let asked_at = sim.with(|world| world.log.len());
     let _guard = locked(sim, me, key).await;
-    let standing = match sim.with(|world| world.planted(Bug::DropWithoutReadPoint) && world.agents[me].holds_ledger()) {
-        true => look(sim, me, |view| query::standing(view, key, agent_id(me))),
-        false => fresh_standings(sim, me, &[key]).await.ok().and_then(|(_, standings)| standings.first().copied()),
-    };
-    let Some(standing) = standing else { return Reply::Refused };
-    let absence_is_proof = sim.with(|world| world.planted(Bug::AbsenceIsProof));
-    match may_drop(standing) {
-        Err(Kept::NotNamed) if absence_is_proof => {}
-        Err(_) => return Reply::Refused,
-        Ok(()) => {}
+    let stale = sim.with(|world| world.planted(Bug::DropWithoutReadPoint) && world.agents[me].holds_ledger());
+    let found = if stale { standings(sim, me, me, &[key]) } else { fresh_standings(sim, me, &[key]).await.ok() };
+    let Some((proved_at, _, found)) = found else { return Reply::Refused };
+    let Some(standing) = found.first() else { return Reply::Refused };
+    if may_drop(*standing).is_err() {
+        return Reply::Refused;
     }
-    unlink(sim, me, key, "dropped").await
+    unlink(sim, me, key, "dropped", Proof::Order { asked_at, proved_at }).await
 }
 
 /// A planted bug.
 pub(crate) fn drop_unasked(sim: &Sim, me: usize, key: ShardKey) -> Reply {
-    sim.with(|world| remove(world, me, key, "dropped unasked"))
+    sim.with(|world| remove(world, me, key, "dropped unasked", Proof::Unnamed))
 }
 
-async fn unlink(sim: &Sim, me: usize, key: ShardKey, what: &'static str) -> Reply {
+async fn unlink(sim: &Sim, me: usize, key: ShardKey, what: &'static str, proof: Proof) -> Reply {
     disk_time(sim, me, MS, 10 * MS).await;
-    sim.with(|world| remove(world, me, key, what))
+    sim.with(|world| remove(world, me, key, what, proof))
 }
 
-fn remove(world: &mut crate::world::World, me: usize, key: ShardKey, what: &'static str) -> Reply {
+fn remove(world: &mut crate::world::World, me: usize, key: ShardKey, what: &'static str, proof: Proof) -> Reply {
     match world.agents[me].disk.delete(key) {
         Err(_) => Reply::Failed,
         Ok(None) => Reply::Done,
         Ok(Some(stored)) => {
             world.note(Some(me), what, shard_number(key), || shard(key));
             world.count_care(what);
-            checkers::after_drop(world, me, key, &stored);
+            checkers::after_drop(world, me, key, &stored, proof);
             Reply::Done
         }
     }
@@ -145,24 +154,25 @@ async fn disk_time(sim: &Sim, me: usize, from_us: u64, to_us: u64) {
 }
 
 /// How the ledger stands to shards of this agent, at a read point taken now; and its time.
-async fn fresh_standings(sim: &Sim, me: usize, keys: &[ShardKey]) -> Result<(u64, Vec<ShardStanding>), NoQuorum> {
+async fn fresh_standings(sim: &Sim, me: usize, keys: &[ShardKey]) -> Result<Standings, NoQuorum> {
     if sim.with(|world| world.agents[me].holds_ledger()) {
         barrier(sim, me).await?;
         return standings(sim, me, me, keys).ok_or(NoQuorum);
     }
     for witness in witnesses(sim, me) {
         let request = Request::Standings { keys: keys.to_vec() };
-        if let Ok(Reply::Standings(now_ms, found)) = sim.call(me, witness, request, WITNESS_TIMEOUT_US).await {
-            return Ok((now_ms, found));
+        if let Ok(Reply::Standings(position, now_ms, found)) = sim.call(me, witness, request, WITNESS_TIMEOUT_US).await
+        {
+            return Ok((position, now_ms, found));
         }
     }
     Err(NoQuorum)
 }
 
-fn standings(sim: &Sim, me: usize, holder: usize, keys: &[ShardKey]) -> Option<(u64, Vec<ShardStanding>)> {
+fn standings(sim: &Sim, me: usize, holder: usize, keys: &[ShardKey]) -> Option<Standings> {
     look(sim, me, |view| {
         let found = keys.iter().map(|key| query::standing(view, *key, agent_id(holder))).collect::<Result<_, _>>()?;
-        Ok((query::time_ms(view)?, found))
+        Ok((query::position(view)?, query::time_ms(view)?, found))
     })
 }
 
@@ -183,7 +193,8 @@ pub(crate) async fn standings_for(sim: &Sim, me: usize, holder: usize, keys: Vec
     if barrier(sim, me).await.is_err() {
         return Reply::Refused;
     }
-    standings(sim, me, holder, &keys).map_or(Reply::Refused, |(now_ms, found)| Reply::Standings(now_ms, found))
+    let found = standings(sim, me, holder, &keys);
+    found.map_or(Reply::Refused, |(position, now_ms, found)| Reply::Standings(position, now_ms, found))
 }
 
 /// Sweeps for orphans for as long as the agent runs.
@@ -196,7 +207,7 @@ pub(crate) async fn sweep(sim: Sim, me: usize) {
 
 async fn sweep_once(sim: &Sim, me: usize) {
     let Some(keys) = plugged_keys(sim, me) else { return };
-    let Ok((mut now_ms, found)) = fresh_standings(sim, me, &keys).await else { return };
+    let Ok((_, mut now_ms, found)) = fresh_standings(sim, me, &keys).await else { return };
     let (own_clock, absence_is_proof) =
         sim.with(|world| (world.planted(Bug::WallClockGrace), world.planted(Bug::AbsenceIsProof)));
     if own_clock {
@@ -210,9 +221,9 @@ async fn sweep_once(sim: &Sim, me: usize) {
     let mut gone = Vec::new();
     for key in due {
         let _guard = locked(sim, me, key).await;
-        let Ok((_, now)) = fresh_standings(sim, me, &[key]).await else { break };
+        let Ok((_, _, now)) = fresh_standings(sim, me, &[key]).await else { break };
         if now.first().is_some_and(|standing| drop_orphan(*standing).is_ok())
-            && matches!(unlink(sim, me, key, "swept").await, Reply::Done)
+            && matches!(unlink(sim, me, key, "swept", Proof::Unnamed).await, Reply::Done)
         {
             gone.push(key);
         }

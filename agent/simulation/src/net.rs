@@ -15,6 +15,7 @@ pub(crate) struct Net {
     cut: [[bool; AGENTS_LIMIT]; AGENTS_LIMIT],
     pub(crate) loss_per_mille: u64,
     pub(crate) duplicates_per_mille: u64,
+    pub(crate) usual_duplicates_per_mille: u64,
     /// Delays are up to this many times as long.
     pub(crate) slowness: u64,
 }
@@ -22,7 +23,7 @@ pub(crate) struct Net {
 impl Default for Net {
     fn default() -> Self {
         let cut = [[false; AGENTS_LIMIT]; AGENTS_LIMIT];
-        Self { cut, loss_per_mille: 0, duplicates_per_mille: 0, slowness: 1 }
+        Self { cut, loss_per_mille: 0, duplicates_per_mille: 0, usual_duplicates_per_mille: 20, slowness: 1 }
     }
 }
 

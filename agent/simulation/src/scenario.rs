@@ -79,7 +79,8 @@ async fn direct(sim: &Sim) -> u64 {
     sim.with(|world| world.clients_done = true);
     loop {
         sim.sleep(Owner::World, LOOK_EVERY_US).await;
-        let Some(missing) = sim.with(|world| convergence::missing(world)) else { break };
+        let admin = faults::put_right(sim).await.then(|| "somebody is still to be struck off or let in".to_owned());
+        let Some(missing) = admin.or_else(|| sim.with(|world| convergence::missing(world))) else { break };
         sim.with(|world| {
             if world.now_us - healed > CONVERGENCE_LIMIT_US {
                 world.fail(

@@ -45,8 +45,8 @@ pub(crate) enum Reply {
     Failed,
     Position(u64),
     Answer(u64, Box<Answer>),
-    /// The ledger's time, and a standing for each key.
-    Standings(u64, Vec<ShardStanding>),
+    /// At which position of the log, the ledger's time then, and a standing for each key.
+    Standings(u64, u64, Vec<ShardStanding>),
     Counted(Vec<(ShardKey, StripeRecord)>),
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod reads_true;
 use dci_proto::ShardKey;
 
 use crate::disk::Stored;
+use crate::holder::Proof;
 use crate::world::World;
 
 /// After an entry of the log was committed.
@@ -31,8 +32,8 @@ pub(crate) fn after_put(world: &mut World, agent: usize) {
 }
 
 /// After a holder dropped a shard.
-pub(crate) fn after_drop(world: &mut World, agent: usize, key: ShardKey, stored: &Stored) {
-    absence_is_not_proof::check(world, agent, key, stored);
+pub(crate) fn after_drop(world: &mut World, agent: usize, key: ShardKey, stored: &Stored, proof: Proof) {
+    absence_is_not_proof::check(world, agent, key, stored, proof);
 }
 
 /// After an agent crashed.
