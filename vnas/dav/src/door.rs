@@ -141,6 +141,26 @@ impl Door {
         if writes && !fresh {
             return Err(Refusal::unavailable("too few agents are up to agree on changes"));
         }
+        let answer = self.answer_as_known(principal, parts, url, body).await;
+        if fresh {
+            return answer;
+        }
+        // That nothing is there may be as stale as what is.
+        let mut response = answer.unwrap_or_else(|refusal| refusal.response());
+        let headers = response.headers_mut();
+        headers.insert(WARNING, HeaderValue::from_static("110 - \"Response is Stale\""));
+        headers.insert(HeaderName::from_static("x-shoal-stale"), HeaderValue::from_static("1"));
+        Ok(response)
+    }
+
+    /// Answers from the local copy of the ledger as it is.
+    async fn answer_as_known(
+        &self,
+        principal: Principal,
+        parts: &mut http::request::Parts,
+        url: UrlPath,
+        body: &mut Incoming,
+    ) -> Result<Response<Body>, Refusal> {
         let fail = |error: DriveError| Refusal::of_drive(&error, parts.method.as_str(), &[]);
         let volumes = self.drive.volumes().map_err(fail)?;
         let request = Arc::new(Request {
@@ -154,13 +174,7 @@ impl Door {
             volumes,
             user: principal.name,
         });
-        let mut response = dispatch(&request, body).await?;
-        if !fresh {
-            let headers = response.headers_mut();
-            headers.insert(WARNING, HeaderValue::from_static("110 - \"Response is Stale\""));
-            headers.insert(HeaderName::from_static("x-shoal-stale"), HeaderValue::from_static("1"));
-        }
-        Ok(response)
+        dispatch(&request, body).await
     }
 
     fn finish(&self, response: &mut Response<Body>, id: &str, method: &Method) {

@@ -57,6 +57,8 @@ async fn without_a_quorum_reading_goes_on_and_says_so_and_writing_is_503() {
     pool.ledger.set_quorum(false);
     let read = site.get("/pool/f").await;
     assert_eq!((read.status, read.header("x-shoal-stale")), (200, Some("1")));
+    let nothing = site.get("/pool/not-there").await;
+    assert_eq!((nothing.status, nothing.header("x-shoal-stale")), (404, Some("1")), "it may have come meanwhile");
     assert_eq!(read.header("warning"), Some("110 - \"Response is Stale\""));
     let written = site.send("PUT", "/pool/f", &[], b"2").await;
     assert_eq!((written.status, written.header("retry-after")), (503, Some("2")));
