@@ -239,6 +239,11 @@ impl ShardStore for MultiStore {
                     member.noting(member.opened()?.delete(key).await)?;
                     found = true;
                 }
+                // It may lie there on a bad sector, which does not keep it from being dropped.
+                Err(StoreError::Io { .. }) => match member.noting(member.opened()?.delete(key).await) {
+                    Ok(()) => found = true,
+                    Err(error) => unsure = Some(error),
+                },
                 Err(error) => unsure = Some(error),
             }
         }

@@ -133,3 +133,17 @@ async fn a_broken_header_hides_no_record_behind_it() {
     let store = home.open();
     assert!(store.get(key(2), None).await.expect("get") == bytes(2, SMALL));
 }
+
+/// A directory in its place stands for a sector that cannot be read.
+#[tokio::test]
+async fn a_shard_that_cannot_be_read_hides_no_other_from_a_listing() {
+    let home = Home::new();
+    let (store, _) = store_with(&home, LARGE).await;
+    store.put(key(9), bytes(9, LARGE), None).await.expect("put");
+    let file = home.shard_file(key(1));
+    std::fs::remove_file(&file).expect("removes");
+    std::fs::create_dir(&file).expect("makes a directory");
+    let listed = store.list(None, 10).await.expect("lists");
+    assert_eq!(listed.iter().map(|info| info.key).collect::<Vec<_>>(), [key(1), key(9)]);
+    assert!(matches!(store.verify(key(1)).await, Err(StoreError::Io { .. })));
+}

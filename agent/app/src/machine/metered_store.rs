@@ -11,8 +11,8 @@ use shoal_care::standing::Trend;
 use shoal_store::{ShardInfo, ShardStore, StoreError, StoreSpace};
 use tokio::time::Instant;
 
-/// Damaged shards told apart, at most; more are too many anyway.
-const DAMAGED_LIMIT: usize = 4096;
+/// Shards of a kind told apart, at most; more are too many anyway.
+const TOLD_APART: usize = 4096;
 
 /// What a store has met since the agent started.
 #[derive(Debug, Default)]
@@ -20,7 +20,10 @@ pub(crate) struct StoreMeter(Mutex<Met>);
 
 #[derive(Debug, Default)]
 struct Met {
+    /// Those of no shard, each time.
     failed_operations: u64,
+    /// Shards that could not be read, written or dropped: a bad sector is one event, however often it is met.
+    failing: BTreeSet<ShardKey>,
     damaged: BTreeSet<ShardKey>,
     reads: Trend,
 }
@@ -28,7 +31,7 @@ struct Met {
 /// The counts of a [`StoreMeter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct StoreCounts {
-    /// Reads and writes that failed.
+    /// Shards that could not be read, written or dropped, each counted once, and what else failed.
     pub(crate) failed_operations: u64,
     /// Shards found damaged, each counted once.
     pub(crate) damaged_shards: u64,
@@ -41,21 +44,18 @@ impl StoreMeter {
     pub(crate) fn counts(&self) -> StoreCounts {
         let met = self.met();
         StoreCounts {
-            failed_operations: met.failed_operations,
+            failed_operations: met.failed_operations + met.failing.len() as u64,
             damaged_shards: met.damaged.len() as u64,
             read_means_us: met.reads.means_us(),
         }
     }
 
-    fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        match &result {
-            Err(StoreError::Io { .. }) => self.met().failed_operations += 1,
-            Err(StoreError::Damaged { key, .. }) => {
-                let mut met = self.met();
-                if met.damaged.len() < DAMAGED_LIMIT {
-                    met.damaged.insert(*key);
-                }
-            }
+    /// Counts what came of an operation, on this shard or on none.
+    fn note<T>(&self, key: Option<ShardKey>, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match (&result, key) {
+            (Err(StoreError::Io { .. }), None) => self.met().failed_operations += 1,
+            (Err(StoreError::Io { .. }), Some(key)) => tell_apart(&mut self.met().failing, key),
+            (Err(StoreError::Damaged { key, .. }), _) => tell_apart(&mut self.met().damaged, *key),
             _ => {}
         }
         result
@@ -63,6 +63,12 @@ impl StoreMeter {
 
     fn met(&self) -> MutexGuard<'_, Met> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_apart(met: &mut BTreeSet<ShardKey>, key: ShardKey) {
+    if met.len() < TOLD_APART {
+        met.insert(key);
     }
 }
 
@@ -75,7 +81,7 @@ pub(crate) struct MeteredStore {
 #[async_trait]
 impl ShardStore for MeteredStore {
     async fn put(&self, key: ShardKey, data: Bytes, expected: Option<ShardHash>) -> Result<ShardHash, StoreError> {
-        self.meter.note(self.inner.put(key, data, expected).await)
+        self.meter.note(Some(key), self.inner.put(key, data, expected).await)
     }
 
     async fn get(&self, key: ShardKey, range: Option<Range<u32>>) -> Result<Bytes, StoreError> {
@@ -84,23 +90,23 @@ impl ShardStore for MeteredStore {
         if result.is_ok() {
             self.meter.met().reads.take(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
-        self.meter.note(result)
+        self.meter.note(Some(key), result)
     }
 
     async fn info(&self, key: ShardKey) -> Result<Option<ShardInfo>, StoreError> {
-        self.meter.note(self.inner.info(key).await)
+        self.meter.note(Some(key), self.inner.info(key).await)
     }
 
     async fn verify(&self, key: ShardKey) -> Result<ShardInfo, StoreError> {
-        self.meter.note(self.inner.verify(key).await)
+        self.meter.note(Some(key), self.inner.verify(key).await)
     }
 
     async fn delete(&self, key: ShardKey) -> Result<(), StoreError> {
-        self.meter.note(self.inner.delete(key).await)
+        self.meter.note(Some(key), self.inner.delete(key).await)
     }
 
     async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<Vec<ShardInfo>, StoreError> {
-        self.meter.note(self.inner.list(after, limit).await)
+        self.meter.note(None, self.inner.list(after, limit).await)
     }
 
     fn space(&self) -> StoreSpace {
@@ -130,14 +136,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_counts_once_a_shard_and_what_fails_counts_each_time() {
+    async fn a_shard_that_is_damaged_or_cannot_be_read_counts_once_however_often_it_is_met() {
         let none = StoreCounts::default();
         assert_eq!(counts_after_three_reads_of_each_of_two(FaultRates::default()).await, none);
         let io_error = FaultRates { io_error: 1.0, ..FaultRates::default() };
-        let expected = StoreCounts { failed_operations: 6, ..none };
+        let expected = StoreCounts { failed_operations: 2, ..none };
         assert_eq!(counts_after_three_reads_of_each_of_two(io_error).await, expected);
         let bit_flip = FaultRates { bit_flip: 1.0, ..FaultRates::default() };
         let expected = StoreCounts { damaged_shards: 2, ..none };
         assert_eq!(counts_after_three_reads_of_each_of_two(bit_flip).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_fails_without_being_of_one_shard_counts_each_time() {
+        let meter = Arc::new(StoreMeter::default());
+        let rates = FaultRates { io_error: 1.0, ..FaultRates::default() };
+        let inner = Arc::new(FaultyStore::new(MemoryStore::new(1 << 20), 7, rates));
+        let store = MeteredStore { inner, meter: meter.clone() };
+        for _ in 0..3 {
+            store.list(None, 10).await.expect_err("the disk fails");
+        }
+        assert_eq!(meter.counts().failed_operations, 3);
     }
 }

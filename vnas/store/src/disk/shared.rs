@@ -89,8 +89,8 @@ impl Shared {
             for key in self.files.keys(after, limit)? {
                 match self.files.info(key) {
                     Ok(info) => found.extend(info),
-                    // Listed all the same, so that a scrub comes upon it.
-                    Err(StoreError::Damaged { .. }) => {
+                    // Listed all the same: one bad sector hides neither its shard nor the others.
+                    Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => {
                         found.push(ShardInfo { key, bytes: 0, hash: ShardHash::default() });
                     }
                     Err(error) => return Err(error),
