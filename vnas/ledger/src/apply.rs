@@ -4,6 +4,7 @@
 //! nothing. What many commands of a batch touch (counters of the pool, of volumes, of members) is held in
 //! [`state::State`] and written once at the end.
 
+mod bad;
 mod care;
 mod content;
 mod locks;
@@ -21,6 +22,7 @@ mod uploads;
 mod users;
 mod volumes;
 
+pub use bad::{BAD_SHARDS_LIMIT, BAD_SHARDS_PER_AGENT};
 pub use content::CHUNKS_PER_COMMAND_LIMIT;
 pub use locks::{LOCK_TIMEOUT_LIMIT_S, LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT};
 pub use members::{JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, MEMBERS_LIMIT, TICKETS_LIMIT};
@@ -164,6 +166,9 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
         }
         Command::PurgeTrash { volume, ids } => trash::purge(state, *volume, ids),
         Command::SplitGarbage { stripes } => content::split_garbage(state, stripes),
+
+        Command::ReportBad { agent, keys } => bad::report(state, *agent, keys),
+        Command::ReportSound { agent, keys } => bad::withdraw(state, *agent, keys),
 
         Command::Fresh { begun_ms, within_ms, command } => fresh(state, *begun_ms, *within_ms, command),
     }

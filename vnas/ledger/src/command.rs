@@ -1,7 +1,7 @@
 //! What can be asked of the ledger, and what it answers.
 
 use bytes::Bytes;
-use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, StripeId, VolumeId};
+use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardKey, StripeId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -244,6 +244,14 @@ pub enum Command {
     /// before the first shard it names was sent out; then it is refused with [`Rejection::TooLate`]. Holders drop shards that the
     /// ledger has not named for a whole grace time: a writer that slept meanwhile must not name them after all.
     Fresh { begun_ms: u64, within_ms: u64, command: Box<Command> },
+
+    /// Notes shards an agent is counted on for and has found missing, damaged or unreadable on disks that are there, and could not
+    /// mend in place. They count as lost until it says otherwise or nothing counts on them there any more. What it is not
+    /// counted on for, and what is beyond [`crate::limits::BAD_SHARDS_PER_AGENT`], is not noted. Answers
+    /// [`Outcome::Accepted`], `true` for each that is noted now.
+    ReportBad { agent: AgentId, keys: Vec<ShardKey> },
+    /// Takes that back; shards that are not noted are no error. Answers [`Outcome::Accepted`], `true` for each that was noted.
+    ReportSound { agent: AgentId, keys: Vec<ShardKey> },
 }
 
 /// What came of a command that was carried out.

@@ -2,7 +2,7 @@
 //! test run.
 
 use bytes::Bytes;
-use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardHash, StripeId, VolumeId};
+use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardHash, ShardKey, StripeId, VolumeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -81,6 +81,7 @@ fn rows(bytes: &[u8]) {
         0x30 => row_comes_back::<tables::ContentRow>(row),
         0x31 => row_comes_back::<StripeRecord>(row),
         0x32 => row_comes_back::<tables::GarbageRow>(row),
+        0x37 => row_comes_back::<u64>(row),
         0x40 => row_comes_back::<tables::OutcomeRow>(row),
         _ => {}
     }
@@ -179,6 +180,7 @@ fn script() -> Vec<Command> {
         Command::Lock { request, guard: guard() },
         Command::BeginUpload { agent: AgentId([1; 32]), run: 3 },
         Command::StageChunks { upload: InodeId(8), first_index: 0, chunks: vec![chunk(2)] },
+        Command::ReportBad { agent: AgentId([1; 32]), keys: vec![ShardKey { stripe: StripeId([2; 16]), index: 0 }] },
         Command::Remove { path: path(&["folder"]), guard: guard() },
         Command::SetSurvive { survive: 2 },
         Command::ForgetGarbage { stripes: vec![StripeId([1; 16])] },

@@ -9,7 +9,10 @@ mod trash;
 
 use dci_proto::{AgentId, VolumeId};
 
-pub use care::{care_policy, certificate, drain, moves, moves_of, next_useless, standing, surplus, surplus_where};
+pub use care::{
+    BadShards, bad_places, bad_shards, bad_shards_of_all, care_policy, certificate, drain, is_bad, moves, moves_of,
+    next_useless, standing, surplus, surplus_where,
+};
 pub use contents::{AgentUsage, agent_usage, chunks, content, garbage, stripe, stripes};
 pub use holdings::{ExpectedPage, ExpectedShard, FilesOfContent, NAMES_PER_CONTENT, expected, files_of};
 pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};

@@ -48,6 +48,7 @@ pub(crate) const GARBAGE_TIMES: Table = Table(0x33, "times of garbage");
 pub(crate) const MOVES: Table = Table(0x34, "moves of shards");
 pub(crate) const SURPLUS: Table = Table(0x35, "surplus shards");
 pub(crate) const SURPLUS_PLACES: Table = Table(0x36, "places of surplus shards");
+pub(crate) const BAD: Table = Table(0x37, "bad shards");
 pub(crate) const OUTCOMES: Table = Table(0x40, "outcomes");
 pub(crate) const OUTCOME_RING: Table = Table(0x41, "order of outcomes");
 pub(crate) const TRASH: Table = Table(0x50, "trash");
@@ -311,6 +312,19 @@ pub(crate) fn surplus_of_key(key: &[u8]) -> Option<SurplusShard> {
     let (index, agent) = rest.split_first()?;
     let key = ShardKey { stripe: StripeId(*stripe), index: *index };
     Some(SurplusShard { key, agent: AgentId(agent.try_into().ok()?), since_ms: u64::from_be_bytes(*since) })
+}
+
+/// A bad shard of an agent; those of one agent lie together.
+pub(crate) fn bad_key(agent: AgentId, key: ShardKey) -> Vec<u8> {
+    BAD.key(&[&agent.0, &key.stripe.0, &[key.index]])
+}
+
+/// The agent and the shard a key of [`BAD`] is of.
+pub(crate) fn bad_of_key(key: &[u8]) -> Option<(AgentId, ShardKey)> {
+    let (agent, rest) = key.get(1..)?.split_first_chunk()?;
+    let (stripe, rest) = rest.split_first_chunk()?;
+    let [index] = rest else { return None };
+    Some((AgentId(*agent), ShardKey { stripe: StripeId(*stripe), index: *index }))
 }
 
 /// What the keys of all rows by path on a path and below it start with. Each name is ended by a NUL, which no name

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dci_proto::{ContentId, InodeId, ShardKey, StripeId};
 
 use super::state::State;
-use super::{Step, moves};
+use super::{Step, bad, moves};
 use crate::tables::{self, ChunkRow, ContentRow, GarbageRow};
 use crate::{CHUNK_BYTES, ChunkRef, KvError, NewStripe, Outcome, Rejection, StripeRecord, query};
 
@@ -169,6 +169,7 @@ fn retire(state: &mut State, stripe: StripeId) -> Result<(), KvError> {
     let Some(record) = query::stripe(&*state.kv, stripe)? else { return Ok(()) };
     state.delete(&tables::stripe_key(tables::STRIPES, stripe))?;
     state.count_shards(&record, false)?;
+    bad::forget_stripe(state, stripe, &record)?;
     moves::abort_stripe(state, stripe)?;
     put_garbage(state, stripe, record)
 }

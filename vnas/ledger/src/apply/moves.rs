@@ -6,8 +6,8 @@
 
 use dci_proto::{AgentId, ShardKey, StripeId};
 
-use super::Step;
 use super::state::State;
+use super::{Step, bad};
 use crate::tables;
 use crate::{BegunMove, KvError, MoveId, Outcome, Rejection, ShardMove, SurplusShard, query};
 
@@ -75,6 +75,7 @@ fn finish_one(state: &mut State, id: MoveId) -> Result<bool, KvError> {
         let usage = state.usage_mut(before)?;
         usage.shards = usage.shards.saturating_sub(1);
         usage.bytes = usage.bytes.saturating_sub(bytes);
+        bad::forget(state, before, key)?;
         put_surplus(state, key, before)?;
     }
     Ok(true)
@@ -136,7 +137,7 @@ fn is_surplus(state: &State, key: ShardKey, agent: AgentId) -> Result<bool, KvEr
     Ok(state.kv.get(&tables::place_key(tables::SURPLUS_PLACES, key, agent))?.is_some())
 }
 
-fn check_count(count: usize) -> Step<()> {
+pub(super) fn check_count(count: usize) -> Step<()> {
     if count > MOVES_PER_COMMAND_LIMIT {
         return Err(Rejection::TooMany("shards in one command".to_owned()).into());
     }

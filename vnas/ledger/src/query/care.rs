@@ -1,9 +1,17 @@
 //! Shards on their way, surplus ones, agents that are emptied, the pool's patience.
 
+use std::collections::BTreeSet;
+
 use dci_proto::{AgentId, ShardKey, StripeId};
 
 use crate::tables;
-use crate::{BegunMove, CarePolicy, DrainCertificate, DrainRecord, KvError, KvRead, ShardStanding, SurplusShard};
+use crate::{
+    BegunMove, CarePolicy, DrainCertificate, DrainRecord, KvError, KvRead, ShardStanding, StripeRecord, SurplusShard,
+};
+
+/// Shards that their holders have found bad and could not mend in place; no more than
+/// [`crate::limits::BAD_SHARDS_LIMIT`].
+pub type BadShards = BTreeSet<(AgentId, ShardKey)>;
 
 /// The pool's patience; the defaults where nobody said.
 pub fn care_policy(kv: &dyn KvRead) -> Result<CarePolicy, KvError> {
@@ -80,6 +88,45 @@ pub fn standing(kv: &dyn KvRead, key: ShardKey, holder: AgentId) -> Result<Shard
         Some(one) if one.what.to == holder => ShardStanding::Coming,
         _ => ShardStanding::Elsewhere,
     })
+}
+
+/// The shards an agent has found bad where it is counted on for them.
+pub fn bad_shards(kv: &dyn KvRead, agent: AgentId) -> Result<BadShards, KvError> {
+    bad_under(kv, &tables::agent_key(tables::BAD, agent))
+}
+
+/// The shards all agents have found bad.
+pub fn bad_shards_of_all(kv: &dyn KvRead) -> Result<BadShards, KvError> {
+    bad_under(kv, &tables::BAD.key(&[]))
+}
+
+/// Whether an agent has found a shard bad that it is counted on for.
+pub fn is_bad(kv: &dyn KvRead, agent: AgentId, key: ShardKey) -> Result<bool, KvError> {
+    Ok(kv.get(&tables::bad_key(agent, key))?.is_some())
+}
+
+/// The places of a stripe whose holders have found their shards bad, by index.
+pub fn bad_places(kv: &dyn KvRead, stripe: StripeId, record: &StripeRecord) -> Result<Vec<u8>, KvError> {
+    let mut found = Vec::new();
+    for (index, place) in (0u8..).zip(&record.shards) {
+        if let Some(agent) = place.agent
+            && is_bad(kv, agent, ShardKey { stripe, index })?
+        {
+            found.push(index);
+        }
+    }
+    Ok(found)
+}
+
+fn bad_under(kv: &dyn KvRead, prefix: &[u8]) -> Result<BadShards, KvError> {
+    let (table, mut found) = (tables::BAD, BadShards::new());
+    kv.scan(prefix, &tables::after_prefix(prefix), &mut |key, _| {
+        let place = tables::bad_of_key(key);
+        let corrupt = || KvError::Corrupt { table: table.1, reason: "a key is no agent and shard".to_owned() };
+        found.insert(place.ok_or_else(corrupt)?);
+        Ok(true)
+    })?;
+    Ok(found)
 }
 
 /// What an agent held when its emptying began; `None` unless it is being emptied.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dci_proto::{AgentId, ShardKey, StripeId};
 
 use super::{Check, Validator, ensure};
+use crate::limits::{BAD_SHARDS_LIMIT, BAD_SHARDS_PER_AGENT};
 use crate::tables;
 use crate::{AgentState, BegunMove, DrainCertificate, DrainRecord, ShardStanding, query};
 
@@ -12,7 +13,30 @@ impl Validator<'_> {
     pub(super) fn care(&self) -> Check {
         self.moves()?;
         self.surplus()?;
+        self.bad()?;
         self.drains()
+    }
+
+    /// Each shard that is noted as bad is one its agent is counted on for.
+    fn bad(&self) -> Check {
+        let mut of_agents: BTreeMap<AgentId, usize> = BTreeMap::new();
+        for (key, _) in self.rows::<u64>(tables::BAD)? {
+            let place = tables::bad_of_key(&[&[tables::BAD.0], key.as_slice()].concat());
+            let Some((agent, key)) = place else {
+                return ensure(false, || "a bad shard has no agent or no name".to_owned());
+            };
+            let standing = query::standing(self.kv, key, agent)?;
+            ensure(standing == ShardStanding::Counted, || {
+                format!("{key} is bad on {agent} and stands as {standing:?}")
+            })?;
+            let member = query::agent(self.kv, agent)?.is_some();
+            ensure(member, || format!("{key} is bad on {agent}, which is no member"))?;
+            *of_agents.entry(agent).or_default() += 1;
+        }
+        let all: usize = of_agents.values().sum();
+        ensure(all <= BAD_SHARDS_LIMIT, || format!("{all} shards are noted as bad"))?;
+        let most = of_agents.values().max().copied().unwrap_or(0);
+        ensure(most <= BAD_SHARDS_PER_AGENT, || format!("{most} shards of one agent are noted as bad"))
     }
 
     fn moves(&self) -> Check {

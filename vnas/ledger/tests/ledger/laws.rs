@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use dci_proto::{AgentId, ShardKey};
 use proptest::prelude::*;
 use shoal_ledger::{
-    CHUNK_BYTES, CarePolicy, ChunkRef, Command, LockScope, NodeContent, NodeKind, Outcome, PropertyName, PropertyPatch,
-    Rejection, TrashEntry, TrashReason, apply, query,
+    CHUNK_BYTES, CarePolicy, ChunkRef, Command, LockScope, MoveId, NodeContent, NodeKind, Outcome, PropertyName,
+    PropertyPatch, Rejection, ShardMove, TrashEntry, TrashReason, apply, query,
 };
 
 use crate::harness::{
-    Answer, Ledger, ana, batch, by, chunked, copy, copy_out, file, file_by, folder, fresh, known, lock, path, remove,
-    rename, restore,
+    Answer, Ledger, agent, ana, batch, by, chunked, copy, copy_out, file, file_by, folder, fresh, known, lock, path,
+    remove, rename, restore,
 };
 use crate::model::{Gone, Model, Verdict};
 
@@ -119,7 +120,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (place(), patch).prop_map(|(at, patch)| {
             Command::PatchProperties { path: path(&at), guard: ana(), patches: vec![patch] }
         }),
-        1 => Just(Command::BeginUpload { agent: dci_proto::AgentId([1; 32]), run: 1 }),
+        1 => Just(Command::BeginUpload { agent: AgentId([1; 32]), run: 1 }),
         2 => (1..40_u64, 0..2_u32, prop::collection::vec(chunk(), 0..3)).prop_map(|(upload, first_index, chunks)| {
             Command::StageChunks { upload: dci_proto::InodeId(upload), first_index, chunks: whole(chunks) }
         }),
@@ -128,6 +129,16 @@ fn command() -> impl Strategy<Value = Command> {
             Command::ForgetGarbage { stripes: vec![crate::harness::stripe_id(stripe)] }
         }),
         1 => Just(Command::Tick),
+        4 => (1..5_u8, shards()).prop_map(|(agent, keys)| Command::ReportBad { agent: member(agent), keys }),
+        1 => (1..4_u8, shards()).prop_map(|(agent, keys)| Command::ReportSound { agent: member(agent), keys }),
+        1 => (2..4_u8).prop_map(|number| Command::RemoveAgent { agent: member(number), force: true }),
+        2 => (0..9_u8, 0..3_u8, 4..6_u8).prop_map(|(stripe, index, to)| {
+            let key = ShardKey { stripe: crate::harness::stripe_id(stripe), index };
+            Command::BeginMoves { moves: vec![ShardMove { key, from: Some(member(index + 1)), to: member(to) }] }
+        }),
+        2 => (shards(), 1..60_u64).prop_map(|(keys, begun)| {
+            Command::FinishMoves { moves: keys.into_iter().map(|key| MoveId { key, begun }).collect() }
+        }),
         2 => (1..20_u64, prop::option::of(place()), any::<bool>())
             .prop_map(|(id, to, over)| restore(id, to.as_deref(), over)),
         2 => (1..20_u64, place(), any::<bool>()).prop_map(|(id, to, over)| copy_out(id, &to, over)),
@@ -136,6 +147,15 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (1..20_u64).prop_map(|id| Command::PurgeTrash { volume: dci_proto::VolumeId(1), ids: vec![id, id + 1] }),
     ]
+}
+
+fn member(number: u8) -> AgentId {
+    AgentId([number; 32])
+}
+
+fn shards() -> impl Strategy<Value = Vec<ShardKey>> {
+    let key = |(stripe, index)| ShardKey { stripe: crate::harness::stripe_id(stripe), index };
+    prop::collection::vec((0..9_u8, 0..3_u8).prop_map(key), 1..6)
 }
 
 /// A chunk of few contents, each of a size of its own; some with a stripe of few.
@@ -186,6 +206,10 @@ proptest! {
         commands in prop::collection::vec((command(), 0..20_000_u64), 1..STEPS),
     ) {
         let mut ledger = Ledger::new();
+        for number in 2..=5 {
+            ledger.ok(Command::RequestJoin { agent: agent(number) });
+            ledger.ok(Command::ApproveJoin { agent: member(number) });
+        }
         let mut copy = ledger.clone();
         for (command, passed_ms) in commands {
             ledger.time_ms += passed_ms;
