@@ -1,4 +1,4 @@
-//! A holder of shards: keeps them, gives them, drops them on proof; sweeps for orphans; scrubs.
+//! A holder of shards: keeps them, gives them, drops them on proof; sweeps for orphans.
 
 use dci_proto::{ShardHash, ShardKey};
 use shoal_care::{OrphanLook, OrphanRules, drop_on_order as may_drop, drop_orphan};
@@ -10,19 +10,19 @@ use crate::disk::{DiskFault, Put};
 use crate::exec::{MS, SECOND};
 use crate::ledger::{NoQuorum, barrier, look, shard, shard_number};
 use crate::serve::{Reply, Request};
-use crate::stripes;
 use crate::world::{Sim, agent_id};
 
 /// How long the ledger must not have named a shard before it is swept away, by the ledger's time.
 pub(crate) const ORPHAN_GRACE_MS: u64 = 90_000;
 /// Time between two sweeps.
 const SWEEP_EVERY_US: u64 = 25 * SECOND;
-/// Time between two scrubs.
-const SCRUB_EVERY_US: u64 = 30 * SECOND;
 /// How long an agent without a ledger waits for one that has it.
 const WITNESS_TIMEOUT_US: u64 = 4 * SECOND;
 /// Shards a sweep remembers.
 const REMEMBERED: usize = 1_000;
+
+/// Shards the ledger counts on an agent for, and those of them that it has as bad.
+type Counted = (Vec<(ShardKey, StripeRecord)>, query::BadShards);
 
 /// At which position of the log, the ledger's time then, and a standing for each shard.
 type Standings = (u64, u64, Vec<ShardStanding>);
@@ -244,46 +244,20 @@ fn plugged_keys(sim: &Sim, me: usize) -> Option<Vec<ShardKey>> {
     })
 }
 
-/// Reads all shards that count again, for as long as the agent runs; what is damaged or missing is rebuilt in place.
-pub(crate) async fn scrub(sim: Sim, me: usize) {
-    loop {
-        sim.sleep_on(me, SCRUB_EVERY_US).await;
-        let Some(counted) = counted(&sim, me).await else { continue };
-        for (key, record) in counted {
-            let Some(place) = record.shards.get(usize::from(key.index)) else { continue };
-            let bad = sim.with(|world| {
-                let disk = &world.agents[me].disk;
-                !disk.unplugged && !disk.is_sound(key, place.hash)
-            });
-            if bad {
-                repair(&sim, me, key, &record, place.hash).await;
-            }
-        }
-    }
-}
-
-async fn repair(sim: &Sim, me: usize, key: ShardKey, record: &StripeRecord, hash: ShardHash) {
-    sim.with(|world| world.note(Some(me), "found bad", shard_number(key), || shard(key)));
-    if stripes::fetch(sim, me, key.stripe, record, Some(key.index)).await.is_some()
-        && matches!(put(sim, me, key, hash, hash, record.shard_bytes).await, Reply::Done)
-    {
-        sim.with(|world| world.count_care("repaired in place"));
-    }
-}
-
-async fn counted(sim: &Sim, me: usize) -> Option<Vec<(ShardKey, StripeRecord)>> {
+/// What the ledger counts on this agent for, and which of that it has as bad.
+pub(crate) async fn counted(sim: &Sim, me: usize) -> Option<Counted> {
     if sim.with(|world| world.agents[me].holds_ledger()) {
         return counted_on(sim, me, me);
     }
     let witness = witnesses(sim, me).first().copied()?;
     match sim.call(me, witness, Request::Counted, WITNESS_TIMEOUT_US).await {
-        Ok(Reply::Counted(found)) => Some(found),
+        Ok(Reply::Counted(shards, bad)) => Some((shards, bad)),
         _ => None,
     }
 }
 
-fn counted_on(sim: &Sim, me: usize, holder: usize) -> Option<Vec<(ShardKey, StripeRecord)>> {
-    look(sim, me, |view| shards_of(view, holder))
+fn counted_on(sim: &Sim, me: usize, holder: usize) -> Option<Counted> {
+    look(sim, me, |view| Ok((shards_of(view, holder)?, query::bad_shards(view, agent_id(holder))?)))
 }
 
 /// The shards the ledger counts on an agent for.
@@ -307,5 +281,5 @@ pub(crate) async fn counted_for(sim: &Sim, me: usize, holder: usize) -> Reply {
     if barrier(sim, me).await.is_err() {
         return Reply::Refused;
     }
-    counted_on(sim, me, holder).map_or(Reply::Refused, Reply::Counted)
+    counted_on(sim, me, holder).map_or(Reply::Refused, |(shards, bad)| Reply::Counted(shards, bad))
 }

@@ -25,6 +25,7 @@ mod presence;
 mod record;
 mod rng;
 mod scenario;
+mod scrub;
 mod serve;
 mod stripes;
 mod trace;

@@ -10,7 +10,7 @@ use crate::exec::{Owner, SECOND};
 use crate::ledger::{ELECTION_TICK_US, command_id};
 use crate::rng::Rng;
 use crate::world::{Counters, Sim, Violation, World, agent_id};
-use crate::{client, faults, holder, presence};
+use crate::{client, faults, holder, presence, scrub};
 
 /// When all has healed, everything must have come right within this time.
 pub(crate) const CONVERGENCE_LIMIT_US: u64 = 15 * 60 * SECOND;
@@ -139,7 +139,7 @@ pub(crate) fn start(sim: &Sim, agent: usize) {
         }
         if stores {
             here.spawn_on(agent, holder::sweep(here.clone(), agent));
-            here.spawn_on(agent, holder::scrub(here.clone(), agent));
+            here.spawn_on(agent, scrub::scrub(here.clone(), agent));
         }
     });
 }

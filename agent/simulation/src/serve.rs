@@ -2,6 +2,7 @@
 
 use dci_proto::{ShardHash, ShardKey};
 use shoal_care::{RebuildJob, RecutJob, SelfReport};
+use shoal_ledger::query::BadShards;
 use shoal_ledger::{ShardStanding, StripeRecord, Submission};
 
 use crate::ledger::{self, Answer};
@@ -47,7 +48,8 @@ pub(crate) enum Reply {
     Answer(u64, Box<Answer>),
     /// At which position of the log, the ledger's time then, and a standing for each key.
     Standings(u64, u64, Vec<ShardStanding>),
-    Counted(Vec<(ShardKey, StripeRecord)>),
+    /// The shards, and those of them the ledger has as bad.
+    Counted(Vec<(ShardKey, StripeRecord)>, BadShards),
 }
 
 /// Has an agent answer.

@@ -14,15 +14,16 @@ mod moves;
 mod progress;
 mod recuts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
+use shoal_ledger::query::BadShards;
 use shoal_ledger::{Command, KvError, KvRead, MoveId, Outcome, StripeRecord, query};
 
 use crate::balance::Budgets;
 use crate::sweep::{Findings, Queue, Sweep};
-use crate::{AgentFacts, Reason, Situation, Wanted};
+use crate::{AgentFacts, Need, Reason, Situation, Wanted, bad_places, need};
 use moves::MoveState;
 pub use progress::Progress;
 use recuts::RecutState;
@@ -151,6 +152,8 @@ pub struct Keeper {
     /// Something failed or did not fit: sweep again even if nothing changes.
     again: bool,
     situation: Situation,
+    /// Shards that their holders have found bad, as the ledger had them last.
+    bad: BadShards,
     /// Since when agents have come or gone unchanged.
     settled_since: Duration,
     progress: progress::Meter,
@@ -174,6 +177,7 @@ impl Keeper {
             next_sweep: Duration::ZERO,
             again: false,
             situation: Situation::default(),
+            bad: BadShards::new(),
             settled_since: Duration::ZERO,
             progress: progress::Meter::default(),
         }
@@ -197,6 +201,7 @@ impl Keeper {
     ) -> Result<Vec<Effect>, KvError> {
         self.look_around(now, agents, wanted);
         let mut effects = Vec::new();
+        self.hear_reports(now, view)?;
         self.reconcile_moves(now, view)?;
         self.give_up_late(now);
         self.start_copies(now, view, &mut effects)?;
@@ -266,14 +271,11 @@ impl Keeper {
             self.sweep = Some(Sweep::new(position, self.budgets()));
         }
         let Some(mut sweep) = self.sweep.take() else { return Ok(()) };
-        let (moves, recuts, backoffs) = (&self.moves, &self.recuts, &self.backoffs);
-        let busy = |stripe: StripeId| {
-            let moving = moves.range(ShardKey { stripe, index: 0 }..=ShardKey { stripe, index: u8::MAX });
-            moving.count() > 0
-                || recuts.contains_key(&stripe)
-                || backoffs.get(&stripe).is_some_and(|backoff| now < backoff.until)
-        };
-        if sweep.go_on(view, &self.situation, self.config.sweep_stripes, &mut self.queue, &busy)? {
+        let mut queue = std::mem::take(&mut self.queue);
+        let looked =
+            sweep.go_on(view, &self.situation, self.config.sweep_stripes, &mut queue, &|s| self.is_busy(now, s));
+        self.queue = queue;
+        if looked? {
             let seconds = sweep.findings.seen / STRIPES_PER_PAUSE_SECOND;
             self.next_sweep = now + self.config.sweep_pause.max(Duration::from_secs(seconds));
             self.swept_position = Some(sweep.position);
@@ -284,6 +286,34 @@ impl Keeper {
             self.sweep = Some(sweep);
         }
         Ok(())
+    }
+
+    /// Queues stripes whose shards were found bad since the last look, at once: a sweep of many stripes takes its time.
+    fn hear_reports(&mut self, now: Duration, view: &dyn KvRead) -> Result<(), KvError> {
+        let bad = query::bad_shards_of_all(view)?;
+        let before = std::mem::replace(&mut self.bad, bad);
+        let news: BTreeSet<StripeId> = self.bad.difference(&before).map(|(_, key)| key.stripe).collect();
+        for stripe in news {
+            let Some(record) = query::stripe(view, stripe)? else { continue };
+            let reason = match need(&record, &self.situation, &bad_places(&self.bad, stripe, &record)) {
+                Need::Move { reason, .. } | Need::Recut { reason, .. } => reason,
+                Need::Nothing | Need::Stuck { .. } | Need::Lost => continue,
+            };
+            if self.is_busy(now, stripe) {
+                self.again = true;
+            } else {
+                self.queue.push(reason, stripe);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something is under way with a stripe, or it is left alone for a while.
+    fn is_busy(&self, now: Duration, stripe: StripeId) -> bool {
+        let moving = self.moves.range(ShardKey { stripe, index: 0 }..=ShardKey { stripe, index: u8::MAX });
+        moving.count() > 0
+            || self.recuts.contains_key(&stripe)
+            || self.backoffs.get(&stripe).is_some_and(|backoff| now < backoff.until)
     }
 
     /// What agents should give and take, with what is on its way counted as done.

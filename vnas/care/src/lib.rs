@@ -36,7 +36,7 @@ pub use cleaning::{CleaningGrace, Droppable, droppable};
 pub use dropping::{Kept, drop_on_order, drop_orphan};
 pub use facts::{AgentFacts, Duty};
 pub use keeper::{Done, Effect, Keeper, KeeperConfig, Progress, RebuildJob, RecutJob, Ticket};
-pub use need::{Need, Reason, need};
+pub use need::{Need, Reason, bad_places, need};
 pub use orphans::{LOOKS, OrphanBook, OrphanLook, OrphanRules, Unnamed};
 pub use plan::plan;
 pub use presence::{

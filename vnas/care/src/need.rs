@@ -1,7 +1,8 @@
 //! What one stripe needs, if anything.
 
-use dci_proto::AgentId;
+use dci_proto::{AgentId, ShardKey, StripeId};
 use shoal_ledger::StripeRecord;
+use shoal_ledger::query::BadShards;
 use shoal_placement::Geometry;
 
 use crate::{Duty, Situation};
@@ -62,7 +63,7 @@ pub enum Need {
 
 /// A stripe's shards by what can be asked of their holders.
 struct Shards {
-    /// On no agent, or on one that counts as lost.
+    /// On no agent, on one that counts as lost, or found bad by the agent it is on.
     lost: Vec<u8>,
     /// On an agent that is drained or likely to fail.
     leaving: Vec<u8>,
@@ -71,15 +72,18 @@ struct Shards {
     /// Those that count, less those the stripe needs to be read.
     margin: usize,
     failing: bool,
+    /// Some were found bad.
+    bad: bool,
 }
 
 impl Shards {
     /// `None`: too few are left.
-    fn of(record: &StripeRecord, situation: &Situation) -> Option<Self> {
-        let mut shards =
-            Self { lost: Vec::new(), leaving: Vec::new(), doubtful: Vec::new(), margin: 0, failing: false };
+    fn of(record: &StripeRecord, situation: &Situation, bad: &[u8]) -> Option<Self> {
+        let (lost, leaving, doubtful) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shards = Self { lost, leaving, doubtful, margin: 0, failing: false, bad: !bad.is_empty() };
         for (index, place) in (0u8..).zip(&record.shards) {
-            let duty = place.agent.map_or(Duty::Gone, |agent| situation.duty(agent));
+            let sound = place.agent.filter(|_| !bad.contains(&index));
+            let duty = sound.map_or(Duty::Gone, |agent| situation.duty(agent));
             let doubtful = place.agent.is_some_and(|agent| situation.is_doubtful(agent));
             match duty {
                 Duty::Gone => shards.lost.push(index),
@@ -94,13 +98,24 @@ impl Shards {
     }
 }
 
-/// What a stripe needs. `moving`: agents shards of it are on their way to.
+/// The places of a stripe whose holders have found their shards bad, by index.
 #[must_use]
-pub fn need(record: &StripeRecord, situation: &Situation, moving: &[AgentId]) -> Need {
-    let Some(shards) = Shards::of(record, situation) else { return Need::Lost };
+pub fn bad_places(bad: &BadShards, stripe: StripeId, record: &StripeRecord) -> Vec<u8> {
+    if bad.is_empty() {
+        return Vec::new();
+    }
+    let is_bad = |index: u8, agent: AgentId| bad.contains(&(agent, ShardKey { stripe, index }));
+    let places = (0u8..).zip(&record.shards);
+    places.filter(|(index, place)| place.agent.is_some_and(|agent| is_bad(*index, agent))).map(|(at, _)| at).collect()
+}
+
+/// What a stripe needs. `bad`: the shards that their holders have found bad ([`bad_places`]), which count as lost.
+#[must_use]
+pub fn need(record: &StripeRecord, situation: &Situation, bad: &[u8]) -> Need {
+    let Some(shards) = Shards::of(record, situation, bad) else { return Need::Lost };
     let wanted = situation.geometry_for(record);
     let unsafe_shards = shards.lost.len() + shards.leaving.len();
-    let targets = targets(record, situation, moving);
+    let targets = targets(record, situation);
     if unsafe_shards > 0 {
         return displaced(record, situation, &shards, wanted, targets);
     }
@@ -129,7 +144,8 @@ fn displaced(record: &StripeRecord, situation: &Situation, shards: &Shards, want
         let shards = shards.lost.iter().chain(&shards.leaving).copied().take(targets).collect();
         return Need::Move { reason, shards };
     }
-    if differs && situation.places(record, &[Duty::Takes]) >= wanted_width {
+    // An agent that has found its shard bad takes none of the same name, but it takes one of a new stripe.
+    if (differs || shards.bad) && situation.places(record, &[Duty::Takes]) >= wanted_width {
         return Need::Recut { reason, geometry: wanted };
     }
     if targets > 0 {
@@ -165,10 +181,10 @@ pub(crate) fn recut_bytes(record: &StripeRecord, geometry: Geometry) -> u64 {
 }
 
 /// How many agents could take a shard of the stripe that hold none.
-fn targets(record: &StripeRecord, situation: &Situation, moving: &[AgentId]) -> usize {
+fn targets(record: &StripeRecord, situation: &Situation) -> usize {
     let holds = |agent: AgentId| record.shards.iter().any(|place| place.agent == Some(agent));
     let can = |agent: &&crate::AgentFacts| {
         agent.duty() == Duty::Takes && agent.owed_bytes == 0 && agent.free_bytes >= u64::from(record.shard_bytes)
     };
-    situation.agents().filter(can).filter(|agent| !holds(agent.id) && !moving.contains(&agent.id)).count()
+    situation.agents().filter(can).filter(|agent| !holds(agent.id)).count()
 }

@@ -6,7 +6,7 @@ use dci_proto::{AgentId, StripeId};
 use shoal_ledger::{KvError, KvRead, StripeRecord, query};
 
 use crate::balance::Budgets;
-use crate::need::recut_bytes;
+use crate::need::{bad_places, recut_bytes};
 use crate::{Need, Reason, Situation, need};
 
 /// Stripes that wait to be worked on, at most; more are found by the next sweep.
@@ -67,13 +67,15 @@ impl Sweep {
     ) -> Result<bool, KvError> {
         let mut left = limit;
         let mut last = None;
+        let bad = query::bad_shards_of_all(view)?;
         query::stripes(view, self.after, &mut |stripe, record| {
             left -= 1;
             last = Some(stripe);
             self.findings.seen += 1;
             // What is under way is counted until it is done, and not begun again.
             let busy = busy(stripe);
-            if let Some(reason) = self.look(&record, situation, busy)
+            let bad = bad_places(&bad, stripe, &record);
+            if let Some(reason) = self.look(&record, situation, &bad, busy)
                 && !busy
             {
                 queue.push(reason, stripe);
@@ -85,8 +87,8 @@ impl Sweep {
     }
 
     /// Notes what a stripe needs; answers why it is to be worked on, if it is.
-    fn look(&mut self, record: &StripeRecord, situation: &Situation, busy: bool) -> Option<Reason> {
-        let (reason, bytes) = match need(record, situation, &[]) {
+    fn look(&mut self, record: &StripeRecord, situation: &Situation, bad: &[u8], busy: bool) -> Option<Reason> {
+        let (reason, bytes) = match need(record, situation, bad) {
             // The budgets are less what is under way already.
             Need::Nothing if busy => return None,
             Need::Nothing => {

@@ -26,6 +26,9 @@ fn look(world: &World) -> Result<Option<String>, KvError> {
     }
     let survive = query::pool(&view)?.map_or(0, |pool| pool.survive);
     let situation = Situation::new(&true_facts(world)?, Wanted { pool: survive, ..Wanted::default() });
+    if let Some((agent, key)) = query::bad_shards_of_all(&view)?.first() {
+        return Ok(Some(format!("{} on agent {} is bad", shard(*key), agent_number(*agent) + 1)));
+    }
     let mut found = None;
     query::stripes(&view, None, &mut |id, record| {
         let needed = need(&record, &situation, &[]);

@@ -10,7 +10,7 @@ use shoal_placement::choose;
 
 use super::{Effect, Keeper, RebuildJob, Work};
 use crate::balance::Budgets;
-use crate::{Duty, Need, Reason, need};
+use crate::{Duty, Need, Reason, bad_places, need};
 
 /// How far a move is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +71,12 @@ impl Keeper {
 
     /// Gives up what takes too long, and what has become pointless before it began.
     pub(super) fn give_up_late(&mut self, now: Duration) {
-        for one in self.moves.values_mut() {
+        for (key, one) in &mut self.moves {
             let late = now.saturating_sub(one.since) >= self.config.job_patience;
             let back = matches!(one.reason, Reason::Endangered | Reason::Degraded)
-                && one.from.is_some_and(|from| self.situation.duty(from) == Duty::Takes);
+                && one
+                    .from
+                    .is_some_and(|from| self.situation.duty(from) == Duty::Takes && !self.bad.contains(&(from, *key)));
             let hopeless = matches!(self.situation.duty(one.to), Duty::Gone | Duty::Leaves);
             match one.stage {
                 Stage::Announced if late || back || hopeless => one.stage = Stage::Failed,
@@ -103,7 +105,13 @@ impl Keeper {
             if !self.situation.answers(to) || self.copying_to(to) >= self.config.moves_per_agent {
                 continue;
             }
-            let Some(record) = query::stripe(view, key.stripe)? else { continue };
+            let Some(mut record) = query::stripe(view, key.stripe)? else { continue };
+            // What is bad is not read.
+            for index in bad_places(&self.bad, key.stripe, &record) {
+                if let Some(place) = record.shards.get_mut(usize::from(index)) {
+                    place.agent = None;
+                }
+            }
             let holder = record.shards.get(usize::from(key.index)).and_then(|place| place.agent);
             let copy_from = holder.filter(|holder| self.situation.answers(*holder));
             let job = RebuildJob { key, record, to, copy_from, reason };
@@ -141,7 +149,7 @@ impl Keeper {
             let Some((reason, stripe)) = self.queue.pop() else { break };
             tries -= 1;
             let Some(record) = query::stripe(view, stripe)? else { continue };
-            match need(&record, &self.situation, &[]) {
+            match need(&record, &self.situation, &bad_places(&self.bad, stripe, &record)) {
                 Need::Move { reason, shards } => {
                     let count = shards.len();
                     let moves = self.targets_for(stripe, &record, &shards, None);

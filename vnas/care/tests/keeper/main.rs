@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test's helpers may fail the test")]
 
+mod damage;
 mod pool;
 mod recovery;
 mod sharing;
