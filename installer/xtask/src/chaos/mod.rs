@@ -43,8 +43,11 @@ const LAST_READ_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the pool is asked whether it is healthy.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long things go wrong on every change; a release wants an hour.
+const VERIFY_MINUTES: &str = "1";
+
 /// What to run.
-#[derive(clap::Args)]
+#[derive(clap::Parser)]
 pub(crate) struct Options {
     /// How long things go wrong.
     #[arg(long, default_value_t = 5.0)]
@@ -98,6 +101,11 @@ impl Options {
             faults.join(",")
         )
     }
+}
+
+/// What is checked on every change: a short run of all kinds of faults, another one each time.
+pub(crate) fn verify() -> Result<()> {
+    run(&<Options as clap::Parser>::parse_from(["chaos", "--minutes", VERIFY_MINUTES]))
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
