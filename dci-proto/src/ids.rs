@@ -162,6 +162,83 @@ hex_id!(
     CommandId, 16, "a command id (32 hexadecimal digits)"
 );
 
+/// A UUID (RFC 9562) in its text form of five groups.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub [u8; 16]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                for (at, byte) in self.0.iter().enumerate() {
+                    let dash = if UUID_DASHES.contains(&at) { "-" } else { "" };
+                    write!(f, "{dash}{byte:02x}")?;
+                }
+                Ok(())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdParseError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                uuid_bytes(text).map(Self).ok_or_else(|| IdParseError::new(text, $what))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; 16]>::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    };
+}
+
+/// Before which bytes of a UUID its text has a dash.
+const UUID_DASHES: [usize; 4] = [4, 6, 8, 10];
+
+/// The bytes of a UUID in lower-case or upper-case hexadecimal.
+fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
+    let mut rest = text.as_bytes();
+    let mut bytes = [0; 16];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        if UUID_DASHES.contains(&at) {
+            rest = rest.strip_prefix(b"-")?;
+        }
+        let (pair, after) = rest.split_at_checked(2)?;
+        let digit = |index: usize| pair.get(index).and_then(|digit| char::from(*digit).to_digit(16));
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+        rest = after;
+    }
+    rest.is_empty().then_some(bytes)
+}
+
+uuid_id!(
+    /// A message between peerlets. Made by who sends it, never used twice.
+    MessageId, "a message id (a UUID)"
+);
+uuid_id!(
+    /// An instance of a peerlet, such as one conversation: what a message names in order to reach it.
+    SessionId, "a session id (a UUID)"
+);
+
 /// A volume of the pool; numbered by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -224,6 +301,15 @@ mod tests {
         for text in ["", "00", "zz000000000000000000000000000000", "é0000000000000000000000000000000"] {
             assert!(text.parse::<StripeId>().is_err(), "{text}");
         }
+        for text in [
+            "",
+            "018f-",
+            "018f6d2a6c1e7c3e8a7b1234567890ab",
+            "018f6d2a-6c1e-7c3e-8a7b-1234567890abc",
+            "018f6d2a-6c1e-7c3e-8a7b-12345678é",
+        ] {
+            assert!(text.parse::<MessageId>().is_err(), "{text}");
+        }
         for text in ["", ".", "00000000000000000000000000000000", "00000000000000000000000000000000.256"] {
             assert!(text.parse::<ShardKey>().is_err(), "{text}");
         }
@@ -233,6 +319,9 @@ mod tests {
     fn ids_are_text_for_people_and_bytes_for_machines() {
         let key = ShardKey { stripe: StripeId([0xab; 16]), index: 3 };
         assert_eq!(key.to_string().parse(), Ok(key));
+        let message = MessageId(*b"0123456789abcdef");
+        assert_eq!(message.to_string(), "30313233-3435-3637-3839-616263646566");
+        assert_eq!(message.to_string().to_uppercase().parse(), Ok(message));
         let json = serde_json::to_string(&AgentId([1; 32])).expect("serialises");
         assert!(json.starts_with("\"12D3"), "{json}");
         assert_eq!(serde_json::from_str::<AgentId>(&json).expect("parses"), AgentId([1; 32]));

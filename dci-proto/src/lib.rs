@@ -1,11 +1,18 @@
-//! What every Shoal crate speaks: the ids of agents, pools, files, stripes and shards, and the requests agents send
-//! each other.
+//! What every Shoal crate speaks: the ids of agents, pools, files, stripes and shards, the XML messages that peerlets
+//! send each other, and the reading of XML from outside.
 //!
 //! Pure: this crate knows no clock, no socket, no file and no randomness. Ids that must be unique are made by the
 //! caller and handed in.
 
 mod checksum;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ids;
+pub mod message;
+pub mod xml;
 
 pub use checksum::{BLOCK_BYTES, block_hash, block_hashes, shard_hash, shard_hash_of_blocks};
-pub use ids::{AgentId, CommandId, ContentId, IdParseError, InodeId, PoolId, ShardHash, ShardKey, StripeId, VolumeId};
+pub use ids::{
+    AgentId, CommandId, ContentId, IdParseError, InodeId, MessageId, PoolId, SessionId, ShardHash, ShardKey, StripeId,
+    VolumeId,
+};

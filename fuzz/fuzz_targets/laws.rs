@@ -17,6 +17,8 @@ const ALL: &[&[Target]] = &[
     shoal_consensus::fuzzing::TARGETS,
     #[cfg(feature = "dav")]
     shoal_dav::fuzzing::TARGETS,
+    #[cfg(feature = "dci")]
+    dci_proto::fuzzing::TARGETS,
     #[cfg(feature = "ledger")]
     shoal_ledger::fuzzing::TARGETS,
     #[cfg(feature = "net")]

@@ -107,6 +107,11 @@ fn frames_of_the_data_channel_keep_their_laws() {
 }
 
 #[test]
+fn messages_of_peerlets_keep_their_laws() {
+    hold(dci_proto::fuzzing::TARGETS);
+}
+
+#[test]
 fn requests_of_webdav_clients_keep_their_laws() {
     hold(shoal_dav::fuzzing::TARGETS);
 }
@@ -125,6 +130,7 @@ fn every_target_has_its_seeds_in_the_corpus() {
         shoal_consensus::fuzzing::TARGETS,
         shoal_net::fuzzing::TARGETS,
         shoal_dav::fuzzing::TARGETS,
+        dci_proto::fuzzing::TARGETS,
         shoal::fuzzing::TARGETS,
     ];
     let write = std::env::var_os("SHOAL_WRITE_SEEDS").is_some();

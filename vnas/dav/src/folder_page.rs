@@ -9,7 +9,7 @@ use crate::context::{Place, Request, is_folder};
 use crate::href::encode_name;
 use crate::refusal::Refusal;
 use crate::times::rfc3339;
-use crate::xml::escape;
+use dci_proto::xml::escape;
 
 /// Nodes shown, at most; nobody reads more, and clients list folders by PROPFIND.
 const NODES_LIMIT: usize = 5000;

@@ -3,8 +3,8 @@
 
 use crate::href::UrlPath;
 use crate::ranges::Wanted;
-use crate::xml::Element;
-use crate::{if_header, ranges, times, xml};
+use crate::{XML_ELEMENTS_LIMIT, if_header, ranges, times};
+use dci_proto::xml::{self, Element};
 
 /// A name, the law, and inputs to begin with.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
@@ -14,10 +14,10 @@ pub const TARGETS: &[Target] = &[("dav_xml", body, body_seeds), ("dav_headers", 
 
 /// What is kept of a body stands alone: it reads as the same elements.
 fn body(bytes: &[u8]) {
-    let Ok(root) = xml::parse(bytes) else { return };
+    let Ok(root) = xml::parse(bytes, XML_ELEMENTS_LIMIT) else { return };
     for element in root.children.iter().chain([&root]) {
         let alone = element.standalone(bytes);
-        match xml::parse(&alone) {
+        match xml::parse(&alone, XML_ELEMENTS_LIMIT) {
             Ok(again) => assert!(same(element, &again), "{}", String::from_utf8_lossy(&alone)),
             Err(error) => panic!("{error:?}: {}", String::from_utf8_lossy(&alone)),
         }

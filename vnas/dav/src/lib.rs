@@ -46,7 +46,6 @@ mod strangers;
 mod throttle;
 mod times;
 mod trash;
-mod xml;
 
 pub use auth::{AuthFailure, Authenticator, Principal};
 pub use config::DoorConfig;
@@ -54,3 +53,6 @@ pub use door::Door;
 pub use server::serve;
 pub use stats::{DoorStats, LATENCY_BUCKETS_MS, METHODS, STATUSES};
 pub use throttle::Throttle;
+
+/// Elements of a request's body, at most.
+const XML_ELEMENTS_LIMIT: usize = 4096;

@@ -9,7 +9,7 @@ use crate::context::{etag, is_folder};
 use crate::href::href_of;
 use crate::media_type;
 use crate::times::{http_date, rfc3339};
-use crate::xml::{DAV, escape};
+use dci_proto::xml::{DAV, escape};
 
 /// ownCloud's namespace, for checksums.
 pub(crate) const OWNCLOUD: &str = "http://owncloud.org/ns";

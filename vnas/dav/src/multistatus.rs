@@ -6,7 +6,7 @@ use shoal_ledger::{Property, PropertyName};
 
 use crate::body::Body;
 use crate::live::{Live, OWNCLOUD, Subject, WINDOWS};
-use crate::xml::{DAV, escape};
+use dci_proto::xml::{DAV, escape};
 
 /// What a document begins with; its prefixes are those [`Live`] uses.
 pub(crate) const HEAD: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\" \

@@ -16,6 +16,7 @@ use shoal_volume::{DriveError, Space};
 use tokio::sync::mpsc;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::XML_ELEMENTS_LIMIT;
 use crate::body::Body;
 use crate::conditions;
 use crate::context::{Place, Request, is_folder};
@@ -23,7 +24,7 @@ use crate::href::encode_name;
 use crate::live::{Live, Subject, hangs_on_quota};
 use crate::multistatus::{self, Ask, Wanted, write_resource};
 use crate::refusal::Refusal;
-use crate::xml::{self, Element};
+use dci_proto::xml::{self, Element};
 
 /// Nodes listed at a time; at a kilobyte each, what one listing holds in memory a few times over.
 const PAGE_NODES: usize = 512;
@@ -72,7 +73,7 @@ fn wanted(body: &[u8]) -> Result<Wanted, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Wanted::All(Vec::new()));
     }
-    let root = xml::parse(body)?;
+    let root = xml::parse(body, XML_ELEMENTS_LIMIT)?;
     if !root.is_dav("propfind") {
         return Err(Refusal::bad_request("the body is no propfind"));
     }

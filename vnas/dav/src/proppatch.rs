@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use shoal_ledger::{PropertyName, PropertyPatch};
 
+use crate::XML_ELEMENTS_LIMIT;
 use crate::body::Body;
 use crate::conditions;
 use crate::context::{Request, is_folder};
@@ -14,7 +15,7 @@ use crate::live::{Live, WINDOWS};
 use crate::multistatus::{self, open_response, write_empty};
 use crate::refusal::Refusal;
 use crate::times::{parse_http_date, parse_rfc3339};
-use crate::xml::{self, Element};
+use dci_proto::xml::{self, Element};
 
 /// What a PROPPATCH comes to.
 #[derive(Default)]
@@ -85,7 +86,7 @@ fn write_group(out: &mut String, verdicts: &[(PropertyName, Verdict)], wanted: V
 }
 
 fn plan(body: &[u8]) -> Result<Plan, Refusal> {
-    let root = xml::parse(body)?;
+    let root = xml::parse(body, XML_ELEMENTS_LIMIT)?;
     if !root.is_dav("propertyupdate") {
         return Err(Refusal::bad_request("the body is no propertyupdate"));
     }

@@ -9,7 +9,7 @@ use shoal_volume::DriveError;
 
 use crate::body::Body;
 use crate::href::{BadHref, href_of};
-use crate::xml::{BadXml, escape};
+use dci_proto::xml::{BadXml, escape};
 
 /// When a client may try again what the pool cannot do right now.
 const RETRY_AFTER_S: u64 = 2;

@@ -22,6 +22,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use shoal_ledger::Node;
 
+use crate::XML_ELEMENTS_LIMIT;
 use crate::body::Body;
 use crate::conditions;
 use crate::context::{Place, Request, is_folder};
@@ -29,7 +30,7 @@ use crate::href::UrlPath;
 use crate::lock_refresh;
 use crate::refusal::Refusal;
 use crate::trash;
-use crate::xml;
+use dci_proto::xml;
 use errand::{Errand, Job};
 use filesystem::ErrandFiles;
 use locks::ErrandLocks;
@@ -76,7 +77,7 @@ fn job(request: &Request, node: Option<&Node>, body: &[u8]) -> Result<Job, Refus
             Ok(Job::Transfer { to, overwrite, deep: deep || !folder, keep_source: request.method.as_str() == "COPY" })
         }
         "LOCK" => {
-            let root = xml::parse(body)?;
+            let root = xml::parse(body, XML_ELEMENTS_LIMIT)?;
             let owner = root.dav_child("owner").map(|owner| owner.standalone(body)).unwrap_or_default();
             let timeout_s = lock_refresh::timeout_s(request.header("timeout"), &request.config);
             Ok(Job::Lock { owner_xml: owner.into(), timeout_s })

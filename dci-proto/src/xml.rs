@@ -1,5 +1,5 @@
-//! XML from clients, read with suspicion: UTF-8 only, no document types, no entities but the five and characters,
-//! bounded in bytes, depth and elements.
+//! XML from outside, read with suspicion: UTF-8 only, no document types, no entities but the five and characters,
+//! bounded in depth and elements; how many bytes are taken is for the caller to say before.
 
 use std::ops::Range;
 
@@ -8,52 +8,61 @@ use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
 /// Elements within elements, at most. Real requests nest five deep; property values of Office some more.
-const DEPTH_LIMIT: usize = 64;
-/// Elements of a body, at most.
-const ELEMENTS_LIMIT: usize = 4096;
+pub const DEPTH_LIMIT: usize = 64;
 /// Namespaces in scope at a place, at most.
 const NAMESPACES_LIMIT: usize = 64;
 
 /// WebDAV's own namespace.
-pub(crate) const DAV: &str = "DAV:";
+pub const DAV: &str = "DAV:";
 /// The namespace every document has without saying so.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// Why a body is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadXml(pub(crate) &'static str);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadXml(pub &'static str);
 
 /// An element with everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Element {
+pub struct Element {
     /// Its namespace; empty for none.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// Its local name.
-    pub(crate) name: String,
+    pub name: String,
     /// The text directly in it, entities resolved.
-    pub(crate) text: String,
-    pub(crate) children: Vec<Self>,
-    /// Where it is in the body.
-    span: Range<usize>,
+    pub text: String,
+    /// Its attributes but for declarations, as written, with values unescaped.
+    pub attributes: Vec<(String, String)>,
+    /// The elements directly in it, in order.
+    pub children: Vec<Self>,
+    /// Where it is in the document.
+    pub span: Range<usize>,
+    /// Where what is between its start and end tags is in the document; empty for an empty element.
+    pub inner: Range<usize>,
     /// Bytes of its name as written, prefix included.
     written_name_bytes: usize,
+    /// Namespace declarations (and `xml:lang`) of its own, as attributes.
+    pub declared: Vec<(String, String)>,
     /// Namespace declarations (and `xml:lang`) it has from the elements around it, as attributes.
     inherited: Vec<(String, String)>,
 }
 
 impl Element {
     /// Whether it is WebDAV's element of this name.
-    pub(crate) fn is_dav(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn is_dav(&self, name: &str) -> bool {
         self.namespace == DAV && self.name == name
     }
 
     /// WebDAV's element of this name right in it.
-    pub(crate) fn dav_child(&self, name: &str) -> Option<&Self> {
+    #[must_use]
+    pub fn dav_child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.is_dav(name))
     }
 
     /// The element as it stands in `body`, with the declarations it needs to stand alone.
-    pub(crate) fn standalone(&self, body: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn standalone(&self, body: &[u8]) -> Vec<u8> {
         let written = body.get(self.span.clone()).unwrap_or_default();
         let (head, tail) = written.split_at((1 + self.written_name_bytes).min(written.len()));
         let mut xml = head.to_vec();
@@ -68,7 +77,7 @@ impl Element {
 }
 
 /// Appends text so that it is safe in XML text and attributes; what XML cannot hold becomes U+FFFD.
-pub(crate) fn escape(out: &mut String, text: &str) {
+pub fn escape(out: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '&' => out.push_str("&amp;"),
@@ -86,26 +95,32 @@ fn allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// Reads a document.
-pub(crate) fn parse(body: &[u8]) -> Result<Element, BadXml> {
-    let text = std::str::from_utf8(body).map_err(|_| BadXml("the body is not UTF-8"))?;
+/// Reads a document of so many elements, at most.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(body: &[u8], elements_limit: usize) -> Result<Element, BadXml> {
+    let text = std::str::from_utf8(body).map_err(|_| BadXml("it is not UTF-8"))?;
     if !text.chars().all(allowed) {
-        return Err(BadXml("the body has characters that XML cannot hold"));
+        return Err(BadXml("it has characters that XML cannot hold"));
     }
-    let mut reader = Reader::from_str(text);
+    // The reader would pass over it, and count from behind it.
+    let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let offset = text.len() - marked.len();
+    let mut reader = Reader::from_str(marked);
     reader.config_mut().check_comments = true;
-    let mut tree = Tree::default();
-    let mut start = 0;
+    let mut tree = Tree { elements_left: elements_limit, ..Tree::default() };
+    let mut start = offset;
     loop {
-        let event = reader.read_event().map_err(|_| BadXml("the body is not well-formed"))?;
-        let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+        let event = reader.read_event().map_err(|_| BadXml("it is not well-formed"))?;
+        let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX).saturating_add(offset);
         match event {
             Event::Start(tag) => tree.open(&tag, start..end)?,
             Event::Empty(tag) => {
                 tree.open(&tag, start..end)?;
-                tree.close(end);
+                tree.close(end..end);
             }
-            Event::End(_) => tree.close(end),
+            Event::End(_) => tree.close(start..end),
             Event::Text(text) => tree.text(&text)?,
             Event::CData(data) => tree.text(&data)?,
             Event::GeneralRef(reference) => match reference.resolve_char_ref() {
@@ -129,29 +144,32 @@ struct Tree {
     /// Declarations in scope, innermost last, and how many there were when each open element began.
     scope: Vec<(String, String)>,
     marks: Vec<usize>,
-    elements: usize,
+    elements_left: usize,
     root: Option<Element>,
 }
 
 impl Tree {
     fn open(&mut self, tag: &BytesStart<'_>, span: Range<usize>) -> Result<(), BadXml> {
-        self.elements += 1;
         if self.root.is_some() && self.open.is_empty() {
             return Err(BadXml("there are two root elements"));
         }
-        if self.open.len() >= DEPTH_LIMIT || self.elements > ELEMENTS_LIMIT {
-            return Err(BadXml("the body nests too deep or has too many elements"));
+        self.elements_left = self.elements_left.checked_sub(1).ok_or(BadXml("there are too many elements"))?;
+        if self.open.len() >= DEPTH_LIMIT {
+            return Err(BadXml("the elements nest too deep"));
         }
         let inherited_from = self.scope.len();
         self.marks.push(inherited_from);
         let written = tag.name().into_inner();
-        let mut prefixes = Vec::new();
+        let (mut prefixes, mut attributes) = (Vec::new(), Vec::new());
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|_| BadXml("an attribute is malformed"))?;
             let name = attribute.key.into_inner();
             let value = quick_xml::escape::unescape(&attribute.value).map_err(|_| BadXml("entities are not taken"))?;
             if attribute.value.contains('<') || !value.chars().all(allowed) {
                 return Err(BadXml("an attribute's value is malformed"));
+            }
+            if name != "xmlns" && !name.starts_with("xmlns:") {
+                attributes.push((name.to_owned(), value.clone().into_owned()));
             }
             if name == "xmlns" || name == "xml:lang" {
                 self.scope.push((name.to_owned(), value.into_owned()));
@@ -183,8 +201,11 @@ impl Tree {
             namespace: self.namespace(prefix)?,
             name: local.to_owned(),
             written_name_bytes: written.len(),
+            declared: self.scope.get(inherited_from..).unwrap_or_default().to_vec(),
             inherited: self.inherited(inherited_from),
+            inner: span.end..span.end,
             span,
+            attributes,
             ..Element::default()
         };
         self.open.push(element);
@@ -233,9 +254,9 @@ impl Tree {
         Ok(())
     }
 
-    fn close(&mut self, end: usize) {
+    fn close(&mut self, tag: Range<usize>) {
         let Some(mut element) = self.open.pop() else { return };
-        element.span.end = end;
+        (element.inner.end, element.span.end) = (tag.start, tag.end);
         self.scope.truncate(self.marks.pop().unwrap_or_default());
         match self.open.last_mut() {
             Some(parent) => parent.children.push(element),
@@ -245,7 +266,7 @@ impl Tree {
 
     fn finish(self) -> Result<Element, BadXml> {
         if !self.open.is_empty() {
-            return Err(BadXml("the body ends within an element"));
+            return Err(BadXml("it ends within an element"));
         }
         self.root.ok_or(BadXml("there is no root element"))
     }
@@ -276,6 +297,7 @@ mod tests {
     fn a_document_is_read_with_its_namespaces() {
         let root = parse(
             br#"<?xml version="1.0"?><a xmlns="DAV:" xmlns:z="urn:z"><z:b/><c xmlns="">x&amp;&#65;<![CDATA[<]]></c></a>"#,
+            100,
         )
         .expect("a document");
         assert!(root.is_dav("a"));
@@ -287,12 +309,20 @@ mod tests {
     #[test]
     fn an_element_stands_alone_with_the_declarations_it_had() {
         let body = br#"<a xmlns="DAV:" xmlns:z="urn:z" xml:lang="de"><z:b xmlns:y="urn:y">1<c/></z:b></a>"#;
-        let root = parse(body).expect("a document");
+        let root = parse(body, 100).expect("a document");
         let alone = String::from_utf8(root.children[0].standalone(body)).expect("text");
         assert_eq!(alone, r#"<z:b xml:lang="de" xmlns:z="urn:z" xmlns="DAV:" xmlns:y="urn:y">1<c/></z:b>"#);
-        let again = parse(alone.as_bytes()).expect("a document");
+        let again = parse(alone.as_bytes(), 100).expect("a document");
         assert_eq!((again.namespace.as_str(), again.name.as_str()), ("urn:z", "b"));
         assert!(again.children[0].is_dav("c"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_moves_nothing() {
+        let body = "\u{feff}<a><b>1</b></a>".as_bytes();
+        let root = parse(body, 100).expect("a document");
+        assert_eq!(root.children[0].standalone(body), b"<b>1</b>");
+        assert_eq!(body.get(root.children[0].inner.clone()), Some(b"1".as_slice()));
     }
 
     #[test]
@@ -322,9 +352,9 @@ mod tests {
             &deep,
             &wide,
         ] {
-            assert!(parse(bad.as_bytes()).is_err(), "{}", &bad[..bad.len().min(60)]);
+            assert!(parse(bad.as_bytes(), 4096).is_err(), "{}", &bad[..bad.len().min(60)]);
         }
-        assert!(parse(b"\xff\xfe<\0a\0/\0>\0").is_err());
+        assert!(parse(b"\xff\xfe<\0a\0/\0>\0", 100).is_err());
     }
 
     #[test]
