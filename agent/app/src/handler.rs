@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{AgentId, ShardKey};
 use serde::Serialize;
+use shoal_care::drop_on_order;
 use shoal_consensus::Consensus;
 use shoal_ledger::{AgentRecord, Command, KvError, KvRead, LedgerClient, query};
 use shoal_net::{Handler, Lane, Network, Request, Response};
@@ -21,7 +22,7 @@ use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
 use crate::members::MemberBook;
 use crate::peers::Peers;
-use crate::proof::{self, Because};
+use crate::proof::{self, KeepReason};
 use crate::rebuild::RebuildRefusal;
 use crate::scrub::Scrubber;
 use crate::store_gate::{DropError, GuardedStore};
@@ -201,7 +202,7 @@ impl Parts {
         let Ok(delete) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
         let proof = async {
             match &self.ledger {
-                Some(ledger) => proof::check(ledger, delete.key, self.agent, Because::Asked).await,
+                Some(ledger) => proof::check(ledger, delete.key, self.agent, drop_on_order).await,
                 None => {
                     let witnesses = self.members.ledger_holders(self.agent);
                     proof::check_with_witnesses(&self.network, &witnesses, from, delete).await
@@ -229,9 +230,9 @@ impl Parts {
     async fn shard_needed(&self, holder: AgentId, request: &Request) -> Response {
         let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
         let Ok(asked) = wire::decode::<ShardDelete>(&request.head) else { return malformed() };
-        match proof::check(ledger, asked.key, holder, Because::Asked).await {
+        match proof::check(ledger, asked.key, holder, drop_on_order).await {
             Ok(()) => wire::answer(&ShardNeed { needed: false }),
-            Err(proof::KeepReason::Needed) => wire::answer(&ShardNeed { needed: true }),
+            Err(KeepReason::Kept(_) | KeepReason::Needed) => wire::answer(&ShardNeed { needed: true }),
             Err(error) => wire::refusal(Status::Failed, &error.to_string()),
         }
     }

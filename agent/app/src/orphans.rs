@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey};
 use serde::{Deserialize, Serialize};
-use shoal_ledger::{KvRead, LedgerClient, query};
+use shoal_care::{OrphanBook, OrphanLook, OrphanRules, Unnamed, drop_orphan};
+use shoal_ledger::{KvRead, LedgerClient, ShardStanding, query};
 use shoal_store::ShardStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::proof::{self, Because};
+use crate::proof;
 use crate::store_gate::GuardedStore;
 use crate::{AgentError, secret_file};
 
@@ -33,14 +34,14 @@ const PAGE_PAUSE: Duration = Duration::from_millis(50);
 /// Shards remembered as unnamed, at most; others wait for a later look.
 const REMEMBERED: usize = 10_000;
 /// Format of the file. Another one is not read: the day begins anew.
-const FILE_VERSION: u32 = 1;
+const FILE_VERSION: u32 = 2;
 
-/// What was seen before.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+/// What was seen before, as it is kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
     version: u32,
-    /// Shards the ledger does not name, and since when, in ms of the ledger's time.
-    since_ms: BTreeMap<String, u64>,
+    /// Shards the ledger does not name.
+    unnamed: BTreeMap<String, Unnamed>,
 }
 
 /// Looks for orphans.
@@ -71,60 +72,56 @@ impl Orphans {
     async fn look(&self) -> Result<usize, AgentError> {
         self.ledger.barrier().await?;
         let view = self.ledger.view()?;
-        let now_ms = query::time_ms(&*view)?;
         let before = self.read();
-        let mut seen = Seen { version: FILE_VERSION, since_ms: BTreeMap::new() };
+        let rules = OrphanRules { grace_ms: GRACE_MS, remembered: REMEMBERED };
+        let mut look = OrphanLook::begin(&before, rules, query::time_ms(&*view)?);
         let (mut after, mut dropped) = (None, 0);
         loop {
             let shards = self.store.list(after, PAGE).await.map_err(|error| AgentError::Internal(error.to_string()))?;
             let Some(last) = shards.last() else { break };
             after = Some(last.key);
-            for key in self.unnamed(&view, shards.iter().map(|shard| shard.key).collect()).await? {
-                let name = key.to_string();
-                let since_ms = before.since_ms.get(&name).copied().unwrap_or(now_ms);
-                if now_ms.saturating_sub(since_ms) >= GRACE_MS {
-                    let proof = proof::check(&self.ledger, key, self.agent, Because::Unnamed);
-                    dropped += usize::from(self.store.delete_proved(key, proof).await.is_ok());
-                } else if seen.since_ms.len() < REMEMBERED {
-                    seen.since_ms.insert(name, since_ms);
+            for (key, standing) in self.standings(&view, shards.iter().map(|shard| shard.key).collect()).await? {
+                if !look.see(key, standing) {
+                    continue;
+                }
+                let proof = proof::check(&self.ledger, key, self.agent, drop_orphan);
+                if self.store.delete_proved(key, proof).await.is_ok() {
+                    look.dropped(key);
+                    dropped += 1;
                 }
             }
             tokio::time::sleep(PAGE_PAUSE).await;
         }
-        if seen.since_ms != before.since_ms {
+        let seen = look.end();
+        if seen != before {
             self.keep(&seen)?;
         }
         Ok(dropped)
     }
 
-    /// Those the ledger does not count on.
-    async fn unnamed(
+    /// How the ledger stands to these.
+    async fn standings(
         &self,
         view: &Arc<dyn KvRead + Send + Sync>,
         keys: Vec<ShardKey>,
-    ) -> Result<Vec<ShardKey>, AgentError> {
+    ) -> Result<Vec<(ShardKey, ShardStanding)>, AgentError> {
         let (view, agent) = (view.clone(), self.agent);
-        let look_up = move || {
-            let mut unnamed = Vec::new();
-            for key in keys {
-                if proof::may_drop(query::standing(&*view, key, agent)?, Because::Unnamed) {
-                    unnamed.push(key);
-                }
-            }
-            Ok(unnamed)
-        };
+        let look_up = move || keys.into_iter().map(|key| Ok((key, query::standing(&*view, key, agent)?))).collect();
         tokio::task::spawn_blocking(look_up).await.map_err(|error| AgentError::Internal(error.to_string()))?
     }
 
     /// A file that cannot be read only makes the day begin anew.
-    fn read(&self) -> Seen {
+    fn read(&self) -> OrphanBook {
         let bytes = secret_file::read(&self.file).ok().flatten().unwrap_or_default();
-        let seen: Seen = serde_json::from_slice(&bytes).unwrap_or_default();
-        if seen.version == FILE_VERSION { seen } else { Seen::default() }
+        let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_default();
+        let unnamed = if kept.version == FILE_VERSION { kept.unnamed } else { BTreeMap::new() };
+        OrphanBook::of(unnamed.into_iter().filter_map(|(key, unnamed)| Some((key.parse().ok()?, unnamed))))
     }
 
-    fn keep(&self, seen: &Seen) -> Result<(), AgentError> {
-        let text = serde_json::to_vec(seen).map_err(|error| AgentError::Internal(error.to_string()))?;
+    fn keep(&self, seen: &OrphanBook) -> Result<(), AgentError> {
+        let unnamed = seen.iter().map(|(key, unnamed)| (key.to_string(), unnamed)).collect();
+        let kept = Kept { version: FILE_VERSION, unnamed };
+        let text = serde_json::to_vec(&kept).map_err(|error| AgentError::Internal(error.to_string()))?;
         secret_file::replace(&self.file, &text)
     }
 }
@@ -213,6 +210,7 @@ mod tests {
             file: folder.path().join("orphans.json"),
         };
         assert_eq!(orphans().look().await.expect("looks"), 0, "seen for the first time");
+        assert_eq!(orphans().look().await.expect("looks"), 0, "seen again, in the file");
         clock.fetch_add(GRACE_MS - 1, Ordering::Relaxed);
         submit(&ledger, Command::Tick).await;
         assert_eq!(orphans().look().await.expect("looks"), 0, "not a day yet, over a restart");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{AgentId, ShardHash, ShardKey};
+use shoal_care::drop_on_order;
 use shoal_ledger::LedgerClient;
 use shoal_net::{Lane, Network, NetworkError, Request, Response};
 use shoal_placement::Candidate;
@@ -19,7 +20,7 @@ use shoal_volume::{PeerError, ShardPeers, Urgency};
 
 use crate::config::Timing;
 use crate::health::{Health, Presence};
-use crate::proof::{self, Because};
+use crate::proof;
 use crate::rebuild::{self, RebuildRefusal, Rebuilder};
 use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{self, Method, ShardDelete, ShardGet, ShardPut, ShardRebuild, ShardRebuilt, Status};
@@ -183,7 +184,7 @@ impl ShardPeers for Peers {
 
     async fn delete(&self, agent: AgentId, key: ShardKey) -> Result<(), PeerError> {
         if agent == self.agent {
-            let proof = proof::check(&self.ledger, key, agent, Because::Asked);
+            let proof = proof::check(&self.ledger, key, agent, drop_on_order);
             return self.local_store()?.delete_proved(key, proof).await.map_err(|error| match &error {
                 DropError::Store(error) => store_error(agent, error),
                 DropError::Kept(reason) => failed(agent, reason),

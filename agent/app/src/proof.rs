@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey};
+use shoal_care::Kept;
 use shoal_ledger::{LedgerClient, ShardStanding, query};
 use shoal_net::{Lane, Network};
 
@@ -16,44 +17,30 @@ const WITNESS_TIMEOUT: Duration = Duration::from_secs(8);
 /// Why a shard is kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum KeepReason {
-    /// A stripe counts on it.
-    #[error("the ledger counts on it, or does not want it dropped")]
+    /// As the ledger stands to it.
+    #[error(transparent)]
+    Kept(#[from] Kept),
+    /// An agent that has a ledger says that it stays.
+    #[error("the ledger counts on it, or has not said that it is to go")]
     Needed,
     /// The proof cannot be checked now.
     #[error("the proof cannot be checked: {0}")]
     Unproved(String),
 }
 
-/// Why a holder wants a shard gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Because {
-    /// Somebody asked for it: the ledger must want it dropped, or never have heard of its stripe.
-    Asked,
-    /// Nobody has named it for longer than any commit may be on its way.
-    Unnamed,
-}
-
-/// Whether that is enough, as the ledger stands to the shard.
-pub(crate) fn may_drop(standing: ShardStanding, because: Because) -> bool {
-    match standing {
-        ShardStanding::Counted | ShardStanding::Coming => false,
-        ShardStanding::Surplus | ShardStanding::Garbage | ShardStanding::Unknown => true,
-        ShardStanding::Elsewhere => because == Because::Unnamed,
-    }
-}
-
 /// Checks in this agent's own copy of the ledger, which must be as new as the question: what is copied to an agent again
-/// after it was dropped there is not hit by an order that comes late.
+/// after it was dropped there is not hit by an order that comes late. `rule`: [`shoal_care::drop_on_order`] or
+/// [`shoal_care::drop_orphan`].
 pub(crate) async fn check(
     ledger: &Arc<dyn LedgerClient>,
     key: ShardKey,
     holder: AgentId,
-    because: Because,
+    rule: fn(ShardStanding) -> Result<(), Kept>,
 ) -> Result<(), KeepReason> {
     ledger.barrier().await.map_err(|error| KeepReason::Unproved(error.to_string()))?;
     let standing = ledger.view().and_then(|view| query::standing(&*view, key, holder));
     let standing = standing.map_err(|error| KeepReason::Unproved(error.to_string()))?;
-    if may_drop(standing, because) { Ok(()) } else { Err(KeepReason::Needed) }
+    Ok(rule(standing)?)
 }
 
 /// Checks with an agent that has a ledger, for a holder that has none. The asker is not taken at its word while another

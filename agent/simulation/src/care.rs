@@ -20,6 +20,7 @@ use crate::client::fresh;
 use crate::exec::{Channel, SECOND};
 use crate::holder;
 use crate::ledger::{look, shard, shard_number, submit};
+use crate::litter::{Sent, give_up};
 use crate::serve::{Reply, Request};
 use crate::stripes::{self, content_of};
 use crate::world::{AGENTS_LIMIT, Sim, World, agent_id, agent_number};
@@ -33,7 +34,7 @@ const GRACE: CleaningGrace = CleaningGrace { garbage_ms: 10_000, surplus_ms: 3_0
 /// How long an agent may take to rebuild a shard or cut a stripe anew.
 const JOB_TIMEOUT_US: u64 = 25 * SECOND;
 /// How long a holder may take to drop a shard.
-const DROP_TIMEOUT_US: u64 = 6 * SECOND;
+pub(crate) const DROP_TIMEOUT_US: u64 = 6 * SECOND;
 /// Shards dropped in one round of cleaning, at most.
 const DROPS_AT_ONCE: usize = 24;
 /// Jobs a keeper may have out: its limits for each agent, and the commands about them.
@@ -194,16 +195,19 @@ pub(crate) async fn recut(sim: &Sim, me: usize, job: RecutJob) -> bool {
     let begun_ms = look(sim, me, |view| query::time_ms(view));
     let (flight, run) = sim.with(|world| (world.fresh(), world.agents[me].run));
     sim.with(|world| world.atlas.begin_flight(flight, me, run));
-    let new = stripes::write(sim, me, flight, content_of(value), job.survive, Some(job.stripe)).await;
+    let mut sent = Sent::new();
+    let new = stripes::write(sim, me, flight, content_of(value), job.survive, Some(job.stripe), &mut sent).await;
     let begun_ms = begun_ms.unwrap_or(0);
     let mut certain = true;
     let mut well = false;
-    if let Some(new) = new {
-        match submit(sim, me, fresh(begun_ms, Command::ReplaceStripes { stripes: vec![new] })).await {
+    match new {
+        Some(new) => match submit(sim, me, fresh(begun_ms, Command::ReplaceStripes { stripes: vec![new] })).await {
             Ok((_, Ok(Outcome::Accepted(parts)))) => well = parts == [true],
+            Ok((_, Err(_))) => give_up(sim, me, &mut sent),
             Ok(_) => {}
             Err(_) => certain = false,
-        }
+        },
+        None => give_up(sim, me, &mut sent),
     }
     sim.with(|world| {
         let now_us = world.now_us;

@@ -10,6 +10,7 @@ use crate::checkers::{names_linearizable, reads_true};
 use crate::exec::{MS, SECOND};
 use crate::holder::ORPHAN_GRACE_MS;
 use crate::ledger::{barrier, look, submit};
+use crate::litter::{Sent, give_up};
 use crate::stripes::{self, bytes_of, content_of};
 use crate::world::{Sim, World};
 
@@ -89,9 +90,10 @@ async fn write(sim: &Sim, me: usize, path: NodePath) -> Told {
     let (flight, run) = sim.with(|world| (world.fresh(), world.agents[me].run));
     sim.with(|world| world.atlas.begin_flight(flight, me, run));
     let mut told = Told::Unavailable;
+    let mut sent = Sent::new();
     for anew in [false, true] {
         let begun_ms = look(sim, me, |view| query::time_ms(view)).unwrap_or(0);
-        let Some(chunks) = store(sim, me, flight, &values, survive, anew).await else { break };
+        let Some(chunks) = store(sim, me, flight, &values, survive, anew, &mut sent).await else { break };
         let size_bytes = values.iter().map(|value| u64::from(bytes_of(*value))).sum();
         let commit = Command::CommitFile {
             path: path.clone(),
@@ -107,15 +109,20 @@ async fn write(sim: &Sim, me: usize, path: NodePath) -> Told {
             Ok((position, answer)) => {
                 sim.with(|world| names_linearizable::change(world, before, position));
                 match answer {
-                    Err(Rejection::TooLate) if !anew => continue,
+                    Err(Rejection::TooLate | Rejection::MissingContent(_)) if !anew => {
+                        give_up(sim, me, &mut sent);
+                        continue;
+                    }
                     Ok(Outcome::Node { .. }) => Told::Done,
-                    Err(Rejection::MissingContent(_)) if !anew => continue,
                     _ => Told::Refused,
                 }
             }
             Err(_) => Told::Unknown,
         };
         break;
+    }
+    if matches!(told, Told::Refused | Told::Unavailable) {
+        give_up(sim, me, &mut sent);
     }
     sim.with(|world| {
         let now_us = world.now_us;
@@ -142,7 +149,15 @@ fn values(world: &mut World) -> Vec<u64> {
 }
 
 /// Gets all chunks of a file durable, or finds them in the pool. `anew`: even if the pool seems to have them.
-async fn store(sim: &Sim, me: usize, flight: u64, values: &[u64], survive: u8, anew: bool) -> Option<Vec<ChunkRef>> {
+async fn store(
+    sim: &Sim,
+    me: usize,
+    flight: u64,
+    values: &[u64],
+    survive: u8,
+    anew: bool,
+    sent: &mut Sent,
+) -> Option<Vec<ChunkRef>> {
     let mut chunks = Vec::new();
     for value in values {
         let content = content_of(*value);
@@ -156,7 +171,7 @@ async fn store(sim: &Sim, me: usize, flight: u64, values: &[u64], survive: u8, a
             }
             replaces = Some(stripe);
         }
-        let new: NewStripe = stripes::write(sim, me, flight, content, survive, replaces).await?;
+        let new: NewStripe = stripes::write(sim, me, flight, content, survive, replaces, sent).await?;
         chunks.push(ChunkRef { content, plain_bytes: bytes_of(*value), new_stripe: Some(new) });
     }
     Some(chunks)

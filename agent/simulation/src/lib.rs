@@ -20,6 +20,7 @@ mod faults;
 mod holder;
 mod kv;
 mod ledger;
+mod litter;
 mod net;
 mod presence;
 mod record;

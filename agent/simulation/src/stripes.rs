@@ -10,6 +10,7 @@ use shoal_placement::{Candidate, Geometry, choose, geometry, read_order, small_f
 use crate::bugs::Bug;
 use crate::exec::{Channel, MS, SECOND};
 use crate::ledger::stripe as name;
+use crate::litter::{Sent, give_up};
 use crate::rng::mix;
 use crate::serve::{Reply, Request};
 use crate::world::{Sim, World, agent_id, agent_number};
@@ -127,7 +128,7 @@ pub(crate) fn is_fit(world: &World, me: usize, record: &StripeRecord, survive: u
 }
 
 /// Gets a content durable in a new stripe; `None`: it cannot be now. Agents that take shards of it are in flight until
-/// the caller ends that.
+/// the caller ends that. What was sent for the stripe, or in vain, is added to `sent`.
 pub(crate) async fn write(
     sim: &Sim,
     me: usize,
@@ -135,12 +136,13 @@ pub(crate) async fn write(
     content: ContentId,
     survive: u8,
     replaces: Option<StripeId>,
+    sent: &mut Sent,
 ) -> Option<NewStripe> {
     let bytes = bytes_of(value_of(content));
     let mut excluded = BTreeSet::new();
     let mut now = sim.with(|world| targets(world, me, survive, bytes, &excluded))?;
     for _ in 0..RESEALS_LIMIT {
-        let (id, places) = place(sim, me, flight, content, &now, &mut excluded).await;
+        let (id, places) = place(sim, me, flight, content, &now, &mut excluded, sent).await;
         let Geometry { k, m } = now.geometry;
         let durable = places.iter().flatten().count();
         let shards = (0u8..).zip(&places);
@@ -163,7 +165,11 @@ pub(crate) async fn write(
             return Some(stripe);
         }
         match sim.with(|world| targets(world, me, survive, bytes, &excluded)) {
-            Some(next) if next.geometry.m >= m && next.geometry.k < k => now = next,
+            Some(next) if next.geometry.m >= m && next.geometry.k < k => {
+                let mut in_vain: Sent = sent.extract_if(.., |(_, key)| key.stripe == id).collect();
+                give_up(sim, me, &mut in_vain);
+                now = next;
+            }
             _ => {
                 let up = sim.with(|world| candidates(world, me).iter().filter(|one| !one.suspect).count());
                 return (durable >= usize::from(k) + usize::from(up > 1)).then_some(stripe);
@@ -181,6 +187,7 @@ async fn place(
     content: ContentId,
     targets: &Targets,
     excluded: &mut BTreeSet<AgentId>,
+    sent: &mut Sent,
 ) -> (StripeId, Vec<Option<AgentId>>) {
     let Geometry { k, m } = targets.geometry;
     let shard_bytes = bytes_of(value_of(content)).div_ceil(u32::from(k));
@@ -192,8 +199,9 @@ async fn place(
     }
     let mut places = vec![None; width];
     let answers: Channel<(u8, AgentId, Option<Reply>)> = Channel::default();
-    let send = |index: u8, agent: AgentId| {
+    let mut send = |index: u8, agent: AgentId| {
         let (key, hash) = (ShardKey { stripe: id, index }, token(content, k, m, index));
+        sent.push((agent, key));
         let to = agent_number(agent);
         sim.with(|world| world.atlas.fly(flight, to));
         let (sim, answers) = (sim.clone(), answers.clone());

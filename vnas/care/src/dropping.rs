@@ -4,17 +4,21 @@
 use shoal_ledger::ShardStanding;
 
 /// Why a shard is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Kept {
     /// A stripe in use counts on it.
+    #[error("a stripe counts on it")]
     Counted,
     /// It is on its way here: what is there may be what has come.
+    #[error("it is on its way here")]
     Coming,
     /// The ledger has not said that it is to go. Its commit may be on the way; the sweep for orphans sees to it.
+    #[error("the ledger has not said that it is to go")]
     NotNamed,
 }
 
-/// Whether a shard goes that somebody asks its holder to drop: only if the ledger itself wants it gone.
+/// Whether a shard goes that somebody asks its holder to drop: only if the ledger itself wants it gone. A writer that gives up
+/// shards tells the ledger first (`Command::GiveUp`), which then refuses their stripe should it be named after all.
 ///
 /// # Errors
 /// Why it is kept.

@@ -171,6 +171,7 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
         Command::ReportSound { agent, keys } => bad::withdraw(state, *agent, keys),
 
         Command::Fresh { begun_ms, within_ms, command } => fresh(state, *begun_ms, *within_ms, command),
+        Command::GiveUp { shards } => content::give_up(state, shards),
     }
 }
 

@@ -252,6 +252,9 @@ pub enum Command {
     ReportBad { agent: AgentId, keys: Vec<ShardKey> },
     /// Takes that back; shards that are not noted are no error. Answers [`Outcome::Accepted`], `true` for each that was noted.
     ReportSound { agent: AgentId, keys: Vec<ShardKey> },
+    /// Shards that were sent to agents for stripes the writer will not name any more: they are surplus from now on, and a stripe
+    /// any of them is of is refused should it be named after all. Those of stripes the ledger knows are left as they are.
+    GiveUp { shards: Vec<(AgentId, ShardKey)> },
 }
 
 /// What came of a command that was carried out.

@@ -186,6 +186,7 @@ fn script() -> Vec<Command> {
         Command::ForgetGarbage { stripes: vec![StripeId([1; 16])] },
         Command::SetAgentState { agent: AgentId([2; 32]), state: AgentState::Draining },
         Command::RemoveAgent { agent: AgentId([2; 32]), force: false },
+        Command::GiveUp { shards: vec![(AgentId([1; 32]), ShardKey { stripe: StripeId([5; 16]), index: 1 })] },
         Command::Tick,
     ]
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dci_proto::{AgentId, ShardKey, StripeId};
-use shoal_ledger::{Command, query};
+use shoal_ledger::{Command, limits, query};
 
 use crate::shared::Shared;
 
@@ -19,8 +19,9 @@ pub(crate) fn fresh(begun_ms: Option<u64>, command: Command) -> Command {
     }
 }
 
-/// The shards of a stripe that was sent out and not yet submitted to the ledger. Dropped as it is, it has their
-/// agents drop them: nobody else knows the stripe's id. What cannot be reached now is asked for by its store later.
+/// The shards of a stripe that was sent out and not yet submitted to the ledger. Dropped as it is, it tells the ledger that the
+/// stripe is given up, which then refuses it for good, and has its agents drop the shards. What cannot be told or reached now
+/// is seen to by the ledger's leader, or asked for by its store after its grace time.
 pub(crate) struct Litter {
     shared: Arc<Shared>,
     shards: Vec<(AgentId, ShardKey)>,
@@ -60,9 +61,15 @@ impl Drop for Litter {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (shared, shards) = (Arc::clone(&self.shared), std::mem::take(&mut self.shards));
         runtime.spawn(async move {
+            for shards in shards.chunks(limits::MOVES_PER_COMMAND_LIMIT) {
+                if let Err(error) = shared.ledger.submit(Command::GiveUp { shards: shards.to_vec() }).await {
+                    tracing::debug!(%error, "the shards of an upload that was given up stay until their stores ask for them");
+                    return;
+                }
+            }
             let deletes = shards.into_iter().map(|(agent, key)| shared.peers.delete(agent, key));
             for error in futures::future::join_all(deletes).await.into_iter().filter_map(Result::err) {
-                tracing::debug!(%error, "a shard of an upload that was given up stays until its store asks for it");
+                tracing::debug!(%error, "a shard of an upload that was given up is dropped later");
             }
         });
     }

@@ -77,7 +77,7 @@ pub trait ShardPeers: Send + Sync {
         urgency: Urgency,
     ) -> Result<Bytes, PeerError>;
 
-    /// Has an agent drop a shard that the ledger has proved unneeded, or whose stripe was never told to the ledger.
+    /// Has an agent drop a shard that the ledger wants gone; the agent asks it for itself.
     async fn delete(&self, agent: AgentId, key: ShardKey) -> Result<(), PeerError>;
 
     /// Members that hold shards, with what is known of each now. Suspects included and marked. One that is to be given

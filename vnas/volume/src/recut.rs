@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dci_proto::StripeId;
-use shoal_ledger::{Command, Outcome, query};
+use shoal_ledger::{Command, Outcome, SubmitError, query};
 
 use crate::fetch::{Stripe, fetch_as};
 use crate::litter::fresh;
@@ -64,7 +64,9 @@ impl Drive {
         let written_bytes = bytes(new.record.shards.len(), new.record.shard_bytes);
         litter.set_submitted(true);
         let replace = fresh(litter.begun_ms(), Command::ReplaceStripes { stripes: vec![new] });
-        match shared.ledger.submit(replace).await? {
+        let answer = shared.ledger.submit(replace).await;
+        litter.set_submitted(!matches!(answer, Err(SubmitError::Rejected(_))));
+        match answer? {
             Outcome::Accepted(parts) if parts == [true] => {
                 add(&shared.counters.recut_stripes, 1);
                 Ok(Recut::Done { read_bytes, written_bytes })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dci_proto::{ContentId, InodeId, ShardKey, StripeId};
+use dci_proto::{AgentId, ContentId, InodeId, ShardKey, StripeId};
 
 use super::state::State;
 use super::{Step, bad, moves};
@@ -54,7 +54,7 @@ fn check_present(state: &State, chunks: &[ChunkRef]) -> Step<()> {
             Some(new) if known.as_ref().is_some_and(|known| new.replaces != Some(known.stripe)) => {}
             Some(new) if known.as_ref().is_some_and(|known| known.stripe == new.id) => {}
             // Its holders may have dropped its shards already.
-            Some(new) if is_garbage(state, new.id)? => missing.push(chunk.content),
+            Some(new) if may_be_dropped(state, new.id)? => missing.push(chunk.content),
             Some(new) if query::stripe(&*state.kv, new.id)?.is_some() => {
                 return Err(inconsistent(format!("stripe {} is taken", new.id)));
             }
@@ -192,7 +192,7 @@ pub(super) fn replace(state: &mut State, stripes: &[NewStripe]) -> Step<Outcome>
 fn replace_one(state: &mut State, new: &NewStripe) -> Result<bool, KvError> {
     let key = tables::content_key(new.record.content);
     let known = state.read::<ContentRow>(tables::CONTENTS, &key)?;
-    let fresh = !is_garbage(state, new.id)? && query::stripe(&*state.kv, new.id)?.is_none();
+    let fresh = !may_be_dropped(state, new.id)? && query::stripe(&*state.kv, new.id)?.is_none();
     match known {
         Some(mut known)
             if fresh && new.replaces == Some(known.stripe) && new.record.plain_bytes == known.plain_bytes =>
@@ -283,7 +283,7 @@ fn release(state: &mut State, content: ContentId) -> Result<(), KvError> {
 
 /// Makes garbage of a stripe whose content had come already.
 fn discard(state: &mut State, new: &NewStripe) -> Result<(), KvError> {
-    if is_garbage(state, new.id)? || query::stripe(&*state.kv, new.id)?.is_some() {
+    if may_be_dropped(state, new.id)? || query::stripe(&*state.kv, new.id)?.is_some() {
         return Ok(());
     }
     put_garbage(state, new.id, new.record.clone())
@@ -297,6 +297,24 @@ fn put_garbage(state: &mut State, stripe: StripeId, record: StripeRecord) -> Res
 
 fn is_garbage(state: &State, stripe: StripeId) -> Result<bool, KvError> {
     Ok(state.kv.get(&tables::stripe_key(tables::GARBAGE_TIMES, stripe))?.is_some())
+}
+
+/// Whether holders may have dropped shards of a stripe that is not in use: it is garbage, or its writer gave it up.
+fn may_be_dropped(state: &State, stripe: StripeId) -> Result<bool, KvError> {
+    Ok(is_garbage(state, stripe)? || state.count(&tables::stripe_key(tables::SURPLUS_PLACES, stripe), 1)? > 0)
+}
+
+/// Makes surplus of shards that nobody will name any more; only of stripes the ledger does not know.
+pub(super) fn give_up(state: &mut State, shards: &[(AgentId, ShardKey)]) -> Step<Outcome> {
+    if shards.len() > moves::MOVES_PER_COMMAND_LIMIT {
+        return Err(Rejection::TooMany("shards in one command".to_owned()).into());
+    }
+    for (agent, key) in shards {
+        if !is_garbage(state, key.stripe)? && query::stripe(&*state.kv, key.stripe)?.is_none() {
+            moves::put_surplus(state, *key, *agent)?;
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) fn inconsistent(reason: String) -> super::Fail {

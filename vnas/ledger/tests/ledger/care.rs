@@ -246,3 +246,24 @@ fn a_patience_of_nothing_or_of_ages_is_refused() {
         ledger.refused(Command::SetCarePolicy { policy: wrong });
     }
 }
+
+#[test]
+fn a_stripe_its_writer_gave_up_is_not_taken_after_all_and_its_shards_are_to_go() {
+    let mut ledger = pool();
+    let sent = |stripe| {
+        let key = |index| ShardKey { stripe: stripe_id(stripe), index };
+        Command::GiveUp { shards: vec![(id(1), key(0)), (id(2), key(1)), (id(4), key(1)), (id(77), key(2))] }
+    };
+    ledger.ok(sent(2));
+    let surplus = query::surplus(&ledger.kv, 10).expect("memory does not fail");
+    assert_eq!(surplus.iter().map(|one| one.agent).collect::<Vec<_>>(), [1, 2, 4].map(id), "77 is no member");
+    let refused = ledger.refused(chunked("/g", vec![fresh(2, 2, FILE_BYTES)]));
+    assert_eq!(refused, Rejection::MissingContent(vec![content_id(2)]), "its shards may be gone");
+    let mut late = fresh(1, 2, FILE_BYTES).new_stripe.expect("a new stripe");
+    late.replaces = Some(stripe_id(1));
+    assert!(!accepted(&mut ledger, Command::ReplaceStripes { stripes: vec![late] }));
+    assert_eq!(holders(&ledger), [1, 2, 3].map(|number| Some(id(number))), "the stripe it was to replace stays");
+    ledger.ok(sent(1));
+    assert_eq!(standing(&ledger, 0, 1), ShardStanding::Counted, "what counts cannot be given up");
+    assert_eq!(standing(&ledger, 1, 4), ShardStanding::Elsewhere);
+}

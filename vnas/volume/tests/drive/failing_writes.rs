@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shoal_ledger::Guard;
+use shoal_ledger::{Guard, LedgerClient, query};
 use shoal_volume::testing::Mood;
 use shoal_volume::{DriveError, NewFile, ShardPeers};
 use tokio::time::Instant;
@@ -21,6 +21,11 @@ async fn two_agents_may_be_down() {
             assert!(record.shards.iter().all(|place| place.agent.is_some()));
         }
         eventually("what was sent in vain is dropped", || pool.peers.shard_count() == pool.known_shards()).await;
+        let known: Vec<_> = pool.stripes().into_iter().map(|(stripe, _)| stripe).collect();
+        let given_up = query::surplus(&*pool.ledger.view().expect("memory"), 100).expect("memory does not fail");
+        let resealed = pool.drive.stats().resealed_chunks > 0;
+        assert_eq!(!given_up.is_empty(), resealed, "the ledger knows, and will not take these stripes any more");
+        assert!(given_up.iter().all(|one| !known.contains(&one.key.stripe)));
         pool.set_moods(2..4, Mood::Down);
         pool.set_moods(4..6, Mood::Well);
         assert_same(&read(&pool.fresh(), "file").await.expect("read"), &written);
