@@ -109,7 +109,7 @@ async fn write(sim: &Sim, me: usize, path: NodePath) -> Told {
             Ok((position, answer)) => {
                 sim.with(|world| names_linearizable::change(world, before, position));
                 match answer {
-                    Err(Rejection::TooLate | Rejection::MissingContent(_)) if !anew => {
+                    Err(Rejection::TooLate | Rejection::MissingContent(_) | Rejection::HoldersGone(_)) if !anew => {
                         give_up(sim, me, &mut sent);
                         continue;
                     }

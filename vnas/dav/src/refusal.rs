@@ -112,7 +112,9 @@ impl Refusal {
                 return Self::new(StatusCode::CONFLICT, reason).condition(element, Vec::new());
             }
             Rejection::TooMany(_) => StatusCode::INSUFFICIENT_STORAGE,
-            Rejection::MissingContent(_) | Rejection::TooLate => return Self::unavailable(reason),
+            Rejection::MissingContent(_) | Rejection::TooLate | Rejection::HoldersGone(_) => {
+                return Self::unavailable(reason);
+            }
             Rejection::Path(NodePathError::NameTooLong | NodePathError::TooDeep) => StatusCode::URI_TOO_LONG,
             Rejection::Path(NodePathError::BadName(_)) => StatusCode::BAD_REQUEST,
             Rejection::Invalid(_) => StatusCode::FORBIDDEN,

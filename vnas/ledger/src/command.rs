@@ -355,4 +355,7 @@ pub enum Rejection {
     /// The writer took longer than shards that nobody names are kept; write the bytes anew.
     #[error("the upload took too long; its bytes have to be written again")]
     TooLate,
+    /// Of the agents that new stripes of these contents name, too few are members (any more) to read them; write them and try again.
+    #[error("agents that {} chunks were put on have been removed from the pool; their bytes have to be written again", .0.len())]
+    HoldersGone(Vec<ContentId>),
 }

@@ -86,10 +86,21 @@ pub(crate) async fn submit_chunks(
             Err(error) => return Err(error.into()),
         };
         chunks.iter_mut().for_each(|chunk| chunk.litter.set_submitted(false));
-        let Rejection::MissingContent(missing) = rejection else { return Err(rejection.into()) };
-        write_anew(shared, policy, &mut chunks, &missing).await?;
+        match &rejection {
+            Rejection::MissingContent(missing) => write_anew(shared, policy, &mut chunks, missing).await?,
+            Rejection::HoldersGone(gone) if has_bytes(&chunks, gone) => {
+                write_anew(shared, policy, &mut chunks, gone).await?;
+            }
+            _ => return Err(rejection.into()),
+        }
     }
     Err(DriveError::Unavailable("contents vanish from the pool as fast as they are written".to_owned()))
+}
+
+/// Whether the bytes of all these contents are at hand.
+fn has_bytes(chunks: &[StoredChunk], contents: &[ContentId]) -> bool {
+    let mut named = chunks.iter().filter(|chunk| contents.contains(&chunk.chunk.content));
+    named.all(|chunk| chunk.known.is_some() || chunk.small.is_some())
 }
 
 async fn write_anew(
@@ -102,7 +113,7 @@ async fn write_anew(
         if !missing.contains(&chunk.chunk.content) {
             continue;
         }
-        if let Some(plain) = chunk.known.take() {
+        if let Some(plain) = chunk.known.take().or_else(|| chunk.small.take()) {
             *chunk = store_chunk(shared, policy, plain, true).await?;
         }
     }

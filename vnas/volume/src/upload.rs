@@ -33,6 +33,9 @@ pub(crate) struct StoredChunk {
     /// The bytes, where the pool had the content already: should it be gone by the time the ledger is told, they are
     /// needed once more.
     pub(crate) known: Option<Bytes>,
+    /// The bytes of a small chunk that was written: should its agents be struck off by then, it is written once more. Those of larger
+    /// ones are not kept for so rare a case: their upload fails and says so.
+    pub(crate) small: Option<Bytes>,
     /// Drops the shards again if the ledger is never told.
     pub(crate) litter: Litter,
 }
@@ -71,13 +74,14 @@ pub(crate) async fn store_chunk(
             }
             Sealed::New(content, sealed) => (content, sealed, None),
         };
+    let small = (plain.len() <= COPIES_LIMIT_BYTES).then(|| plain.clone());
     for _ in 0..RESEALS_LIMIT {
         let (placed, litter, mut chunk) = send(shared, content, sealed, &targets, &mut excluded).await?;
         if let Some(new) = &mut chunk.new_stripe {
             new.replaces = replaces;
         }
         if placed.durable() == placed.places.len() {
-            return Ok(StoredChunk { chunk, known: None, litter });
+            return Ok(StoredChunk { chunk, known: None, small, litter });
         }
         let next = self::targets(shared, policy, plain.len(), &excluded);
         match next {
@@ -90,7 +94,7 @@ pub(crate) async fn store_chunk(
             _ => {
                 enough(shared, &placed, targets.geometry.k)?;
                 add(&shared.counters.degraded_writes, 1);
-                return Ok(StoredChunk { chunk, known: None, litter });
+                return Ok(StoredChunk { chunk, known: None, small, litter });
             }
         }
     }
@@ -121,6 +125,7 @@ fn known_chunk(shared: &Arc<Shared>, content: ContentId, plain: Bytes) -> Stored
     StoredChunk {
         chunk: ChunkRef { content, plain_bytes, new_stripe: None },
         known: Some(plain),
+        small: None,
         litter: Litter::new(shared),
     }
 }

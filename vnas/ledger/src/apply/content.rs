@@ -41,6 +41,7 @@ pub(super) fn check(state: &State, chunks: &[ChunkRef]) -> Step<u64> {
 fn check_present(state: &State, chunks: &[ChunkRef]) -> Step<()> {
     let mut sizes: BTreeMap<ContentId, u32> = BTreeMap::new();
     let mut missing: Vec<ContentId> = Vec::new();
+    let mut gone: Vec<ContentId> = Vec::new();
     for chunk in chunks {
         if let Some(bytes) = sizes.get(&chunk.content) {
             check_size(chunk, *bytes)?;
@@ -58,16 +59,20 @@ fn check_present(state: &State, chunks: &[ChunkRef]) -> Step<()> {
             Some(new) if query::stripe(&*state.kv, new.id)?.is_some() => {
                 return Err(inconsistent(format!("stripe {} is taken", new.id)));
             }
+            Some(new) if !is_readable(&without_strangers(state, &new.record)?) => gone.push(chunk.content),
             Some(_) => {}
             // A later chunk may bring it, but chunks are linked in order.
             None => missing.push(chunk.content),
         }
         sizes.insert(chunk.content, chunk.plain_bytes);
     }
-    if missing.is_empty() {
-        return Ok(());
+    if !missing.is_empty() {
+        return Err(Rejection::MissingContent(missing).into());
     }
-    Err(Rejection::MissingContent(missing).into())
+    if !gone.is_empty() {
+        return Err(Rejection::HoldersGone(gone).into());
+    }
+    Ok(())
 }
 
 /// A content has one size.
@@ -149,8 +154,7 @@ fn keep(state: &mut State, new: &NewStripe) -> Result<(), KvError> {
 }
 
 /// The stripe without the places of agents that were struck off while it was written: they may be emptied and gone. Those
-/// shards lack, and are rebuilt elsewhere. Where too few would be left to read it, all it was given stays: they may come
-/// back.
+/// shards lack, and are rebuilt elsewhere.
 fn without_strangers(state: &State, record: &StripeRecord) -> Result<StripeRecord, KvError> {
     let mut without = record.clone();
     for place in &mut without.shards {
@@ -160,8 +164,12 @@ fn without_strangers(state: &State, record: &StripeRecord) -> Result<StripeRecor
             place.agent = None;
         }
     }
-    let placed = without.shards.iter().filter(|place| place.agent.is_some()).count();
-    Ok(if placed >= usize::from(record.k) { without } else { record.clone() })
+    Ok(without)
+}
+
+/// Whether as many shards have their places as it takes to read the stripe.
+fn is_readable(record: &StripeRecord) -> bool {
+    record.shards.iter().filter(|place| place.agent.is_some()).count() >= usize::from(record.k)
 }
 
 /// Makes garbage of a stripe that no content stands on any more.
@@ -193,6 +201,7 @@ fn replace_one(state: &mut State, new: &NewStripe) -> Result<bool, KvError> {
     let key = tables::content_key(new.record.content);
     let known = state.read::<ContentRow>(tables::CONTENTS, &key)?;
     let fresh = !may_be_dropped(state, new.id)? && query::stripe(&*state.kv, new.id)?.is_none();
+    let fresh = fresh && is_readable(&without_strangers(state, &new.record)?);
     match known {
         Some(mut known)
             if fresh && new.replaces == Some(known.stripe) && new.record.plain_bytes == known.plain_bytes =>

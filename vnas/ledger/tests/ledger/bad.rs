@@ -20,7 +20,7 @@ fn shard(index: u8) -> ShardKey {
 /// Agents 1 to 5, and a file whose stripe of 2+1 lies on 1, 2 and 3.
 fn pool() -> Ledger {
     let mut ledger = Ledger::new();
-    for number in 2..=5 {
+    for number in 4..=5 {
         ledger.ok(Command::RequestJoin { agent: agent(number) });
         ledger.ok(Command::ApproveJoin { agent: id(number) });
     }

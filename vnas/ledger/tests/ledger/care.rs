@@ -6,7 +6,7 @@ use shoal_ledger::{
     query,
 };
 
-use crate::harness::{Ledger, agent, ana, chunked, content_id, fresh, remove, stripe_id};
+use crate::harness::{Ledger, agent, ana, chunked, content_id, fresh, known, remove, stripe_id};
 
 const FILE_BYTES: u32 = 10;
 
@@ -21,7 +21,7 @@ fn shard(index: u8) -> ShardKey {
 /// Agents 1 to 5, and a file whose stripe of 2+1 lies on 1, 2 and 3.
 fn pool() -> Ledger {
     let mut ledger = Ledger::new();
-    for number in 2..=5 {
+    for number in 4..=5 {
         ledger.ok(Command::RequestJoin { agent: agent(number) });
         ledger.ok(Command::ApproveJoin { agent: id(number) });
     }
@@ -213,6 +213,25 @@ fn a_stripe_written_while_one_of_its_holders_was_struck_off_does_not_count_on_it
     let record = query::stripe(&ledger.kv, stripe_id(2)).expect("memory does not fail").expect("there");
     assert_eq!(record.shards.iter().map(|place| place.agent).collect::<Vec<_>>(), [Some(id(1)), Some(id(2)), None]);
     assert_eq!((shards_of(&ledger, 1), shards_of(&ledger, 3)), (2, 1), "the one before goes on naming it");
+}
+
+#[test]
+fn a_stripe_too_few_of_whose_holders_are_members_is_refused_and_replaces_none() {
+    let mut ledger = pool();
+    for number in [2, 3] {
+        ledger.ok(Command::RemoveAgent { agent: id(number), force: true });
+    }
+    let refused = ledger.refused(chunked("/g", vec![fresh(2, 2, FILE_BYTES)]));
+    assert_eq!(refused, Rejection::HoldersGone(vec![content_id(2)]), "of 2+1 one is left");
+    ledger.ok(chunked("/g", vec![fresh(1, 2, FILE_BYTES)]));
+    let (stripe, _) = query::content(&ledger.kv, content_id(1)).expect("memory does not fail").expect("there");
+    assert_eq!(stripe, stripe_id(1), "the content is there already: the stripe is not counted on");
+    let mut new = fresh(1, 3, FILE_BYTES).new_stripe.expect("a new stripe");
+    new.replaces = Some(stripe_id(1));
+    let anew = shoal_ledger::ChunkRef { new_stripe: Some(new.clone()), ..known(1, FILE_BYTES) };
+    assert_eq!(ledger.refused(chunked("/h", vec![anew])), Rejection::HoldersGone(vec![content_id(1)]));
+    assert!(!accepted(&mut ledger, Command::ReplaceStripes { stripes: vec![new] }));
+    assert_eq!(holders(&ledger), [1, 2, 3].map(|number| Some(id(number))));
 }
 
 #[test]

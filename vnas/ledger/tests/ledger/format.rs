@@ -35,6 +35,8 @@ fn script() -> Vec<Command> {
         Command::CreateVolume { name: "pool".to_owned(), policy: VolumePolicy { survive: Some(1), compress: true } },
         Command::CreateTicket(ticket),
         Command::RequestJoin { agent: agent(2) },
+        Command::RequestJoin { agent: agent(3) },
+        Command::ApproveJoin { agent: AgentId([3; 32]) },
         Command::PutUser(user),
         folder("/caf\u{e9}"),
         file("/caf\u{e9}/inline", "bytes"),

@@ -25,8 +25,18 @@ impl Ledger {
         Self { kv: MemoryKv::default(), time_ms: START_MS, position: 0 }
     }
 
-    /// With a pool of one member and one volume.
+    /// With a pool of the three members that stripes lie on, and one volume.
     pub(crate) fn new() -> Self {
+        let mut ledger = Self::alone();
+        for number in 2..=3 {
+            ledger.ok(Command::RequestJoin { agent: agent(number) });
+            ledger.ok(Command::ApproveJoin { agent: AgentId([number; 32]) });
+        }
+        ledger
+    }
+
+    /// With a pool of one member and one volume.
+    pub(crate) fn alone() -> Self {
         let mut ledger = Self::empty();
         ledger.ok(create_pool(agent(1)));
         ledger.ok(Command::CreateVolume { name: "pool".to_owned(), policy: VolumePolicy::default() });

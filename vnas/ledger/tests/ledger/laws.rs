@@ -131,6 +131,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Tick),
         4 => (1..5_u8, shards()).prop_map(|(agent, keys)| Command::ReportBad { agent: member(agent), keys }),
         1 => (1..4_u8, shards()).prop_map(|(agent, keys)| Command::ReportSound { agent: member(agent), keys }),
+        2 => (1..5_u8, shards()).prop_map(|(agent, keys)| {
+            Command::GiveUp { shards: keys.into_iter().map(|key| (member(agent), key)).collect() }
+        }),
         1 => (2..4_u8).prop_map(|number| Command::RemoveAgent { agent: member(number), force: true }),
         2 => (0..9_u8, 0..3_u8, 4..6_u8).prop_map(|(stripe, index, to)| {
             let key = ShardKey { stripe: crate::harness::stripe_id(stripe), index };
@@ -206,7 +209,7 @@ proptest! {
         commands in prop::collection::vec((command(), 0..20_000_u64), 1..STEPS),
     ) {
         let mut ledger = Ledger::new();
-        for number in 2..=5 {
+        for number in 4..=5 {
             ledger.ok(Command::RequestJoin { agent: agent(number) });
             ledger.ok(Command::ApproveJoin { agent: member(number) });
         }

@@ -27,7 +27,7 @@ fn redeem(number: u8) -> Command {
 
 /// A pool of agent 1, and agent 2 let in.
 fn two() -> Ledger {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     ledger.ok(Command::RequestJoin { agent: agent(2) });
     ledger.ok(Command::ApproveJoin { agent: AgentId([2; 32]) });
     ledger
@@ -50,7 +50,7 @@ fn a_pool_is_made_once_and_before_anything_else() {
 
 #[test]
 fn a_ticket_serves_once_and_cuts_the_roles() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     let roles = AgentRoles { store: true, mount: false, vote: false };
     ledger.ok(ticket(roles, START_MS + 10));
     let joined = member(ledger.ok(redeem(2)));
@@ -61,7 +61,7 @@ fn a_ticket_serves_once_and_cuts_the_roles() {
 
 #[test]
 fn a_ticket_expires() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     ledger.ok(ticket(AgentRoles::default(), START_MS + 10));
     ledger.time_ms += 10;
     assert_eq!(ledger.refused(redeem(2)), Rejection::BadTicket);
@@ -83,7 +83,7 @@ fn who_joins_again_keeps_its_place_and_gets_its_addresses_renewed() {
 
 #[test]
 fn who_asks_waits_for_an_admin() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     ledger.ok(Command::RequestJoin { agent: agent(2) });
     ledger.ok(Command::RequestJoin { agent: agent(2) });
     ledger.ok(Command::RequestJoin { agent: agent(3) });
@@ -99,7 +99,7 @@ fn who_asks_waits_for_an_admin() {
 
 #[test]
 fn requests_to_join_are_bounded_in_number_and_time() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     for number in 0..limits::JOIN_REQUESTS_LIMIT {
         let mut asking = agent(0);
         asking.id.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
@@ -172,7 +172,7 @@ fn drop_user(name: &str) -> Command {
 
 #[test]
 fn the_last_admin_stays_and_stays_admin() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     ledger.ok(user("ana", UserRole::Admin));
     ledger.ok(user("ben", UserRole::User));
     for command in [drop_user("ana"), user("ana", UserRole::Operator)] {
@@ -189,7 +189,7 @@ fn the_last_admin_stays_and_stays_admin() {
 
 #[test]
 fn names_of_users_can_be_typed_and_sent_by_basic_authentication() {
-    let mut ledger = Ledger::new();
+    let mut ledger = Ledger::alone();
     for name in ["", "a:b", " a", "a\u{7}", &"n".repeat(129)] {
         assert!(matches!(ledger.refused(user(name, UserRole::User)), Rejection::Invalid(_)), "{name:?}");
     }
