@@ -1,5 +1,5 @@
 //! What every Shoal crate speaks: the ids of agents, pools, files, stripes and shards, the XML messages that peerlets
-//! send each other, and the reading of XML from outside.
+//! send each other and how they find their way, and the reading of XML from outside.
 //!
 //! Pure: this crate knows no clock, no socket, no file and no randomness. Ids that must be unique are made by the
 //! caller and handed in.
@@ -9,6 +9,7 @@ mod checksum;
 pub mod fuzzing;
 mod ids;
 pub mod message;
+pub mod router;
 pub mod xml;
 
 pub use checksum::{BLOCK_BYTES, block_hash, block_hashes, shard_hash, shard_hash_of_blocks};
