@@ -1,8 +1,8 @@
 //! Whether this computer's clock can be believed.
 //!
-//! No clock orders or deletes anything, but a leader's clock is what locks and tickets end by, and time in the ledger never
-//! goes back: a leader years ahead would leave its stamp on the pool for years. So an agent whose clock is years off
-//! does not take part.
+//! No clock orders or deletes anything, but locks and tickets end by what the agents' clocks agree on, and time in the ledger
+//! never goes back: an agent on its own that is years ahead would leave its stamp on the pool for years. So an agent whose
+//! clock is years off does not take part.
 
 use std::time::Duration;
 

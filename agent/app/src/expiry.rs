@@ -14,11 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
 use crate::membership::is_leader;
-use crate::ticket::now_ms;
 
 /// A request to join is forgotten after this long, as the ledger has it: seven days.
 const JOIN_REQUEST_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
-/// Looked at again after this long whatever was seen: the clock of the PC may be set meanwhile.
+/// Looked at again after this long whatever was seen: clocks may be set meanwhile.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 pub(crate) struct Expiry {
@@ -51,10 +50,8 @@ impl Expiry {
 
     /// Has time pass if something waits for it; returns after how long something will.
     async fn look(&self) -> Duration {
-        let next = self.ledger.view().and_then(|view| next_expiry_ms(&*view, &self.timing));
-        let wait = match next {
-            Ok(Some(at_ms)) => Duration::from_millis(at_ms.saturating_sub(now_ms())),
-            Ok(None) => LOOK_AGAIN_AFTER,
+        let wait = match next_expiry_in(&*self.ledger, &self.timing) {
+            Ok(wait) => wait.unwrap_or(LOOK_AGAIN_AFTER),
             Err(error) => {
                 tracing::warn!(%error, "what expires cannot be read");
                 LOOK_AGAIN_AFTER
@@ -67,6 +64,13 @@ impl Expiry {
         }
         wait.min(LOOK_AGAIN_AFTER)
     }
+}
+
+/// After how long the first thing expires; `None` if nothing will.
+fn next_expiry_in(ledger: &dyn LedgerClient, timing: &Timing) -> Result<Option<Duration>, KvError> {
+    let next_ms = next_expiry_ms(&*ledger.view()?, timing)?;
+    let now_ms = ledger.time_ms()?;
+    Ok(next_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms))))
 }
 
 /// When the first thing expires that has not expired by the ledger's clock.
@@ -96,12 +100,30 @@ fn next_expiry_ms(view: &dyn KvRead, timing: &Timing) -> Result<Option<u64>, KvE
 
 #[cfg(test)]
 mod tests {
-    use shoal_ledger::{AgentRoles, Guard, LocalLedger, LockRequest, LockScope, TicketRecord};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use dci_proto::PoolId;
+    use shoal_ledger::{AgentRecord, AgentRoles, AgentState, Guard, LocalLedger, LockRequest, LockScope, TicketRecord};
 
     use super::*;
 
     fn next(ledger: &LocalLedger) -> Option<u64> {
         next_expiry_ms(&*ledger.view().expect("a view"), &Timing::default()).expect("reads")
+    }
+
+    fn member() -> AgentRecord {
+        AgentRecord {
+            id: AgentId([1; 32]),
+            name: "a".into(),
+            control_addresses: Vec::new(),
+            data_addresses: Vec::new(),
+            roles: AgentRoles::default(),
+            state: AgentState::Active,
+            site: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            joined_ms: 0,
+        }
     }
 
     #[tokio::test]
@@ -112,6 +134,24 @@ mod tests {
         let ticket = TicketRecord { secret_hash: [1; 32], expires_ms: 2_000_000_000_000, roles, issued_by: "a".into() };
         ledger.submit(Command::CreateTicket(ticket)).await.expect("a ticket");
         assert_eq!(next(&ledger), Some(2_000_000_000_000));
+    }
+
+    #[tokio::test]
+    async fn what_expires_is_waited_for_by_the_ledgers_time_not_by_the_wall_clock() {
+        let (years_ahead_ms, now_ms) = (2_500_000_000_000, Arc::new(AtomicU64::new(2_500_000_000_000)));
+        let clock = now_ms.clone();
+        let ledger = LocalLedger::with_clock(move || clock.load(Ordering::SeqCst));
+        let (id, first) = (PoolId([1; 16]), member());
+        ledger.submit(Command::CreatePool { id, name: "p".into(), survive: 1, first }).await.expect("a pool");
+        let (secret_hash, expires_ms, roles) = ([1; 32], years_ahead_ms + 60_000, AgentRoles::default());
+        let ticket = TicketRecord { secret_hash, expires_ms, roles, issued_by: "a".into() };
+        ledger.submit(Command::CreateTicket(ticket)).await.expect("a ticket");
+        let next_in = || next_expiry_in(&ledger, &Timing::default()).expect("reads");
+        assert_eq!(next_in(), Some(Duration::from_secs(60)));
+        now_ms.store(years_ahead_ms + 61_000, Ordering::SeqCst);
+        assert_eq!(next_in(), Some(Duration::ZERO), "it is over: time is to pass");
+        ledger.submit(Command::Tick).await.expect("time passes");
+        assert_eq!(next_in(), None, "and has passed");
     }
 
     #[tokio::test]

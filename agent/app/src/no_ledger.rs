@@ -43,6 +43,10 @@ impl LedgerClient for NoLedger {
         Err(self.absent())
     }
 
+    fn time_ms(&self) -> Result<u64, KvError> {
+        Err(self.absent())
+    }
+
     async fn changed(&self, _after: u64) -> u64 {
         pending().await
     }

@@ -19,7 +19,6 @@ use crate::outlook::drain::{DrainInput, drain_status};
 use crate::recover::swap;
 use crate::room;
 use crate::status::{self, StatusInput, StatusReport, TrashStatus};
-use crate::ticket::now_ms;
 
 /// After a count the next waits at least this long.
 const RECOUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -138,7 +137,7 @@ pub(crate) fn drain_of(
         certified: query::certificate(view, agent)?.is_some(),
         answers: context.health.answers(agent),
         quorum: context.quorum().agrees,
-        now_ms: now_ms(),
+        now_ms: context.ledger.time_ms()?,
         work,
     })))
 }

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dci_proto::{AgentId, PoolId};
 use serde::{Deserialize, Serialize};
-use shoal_ledger::{AgentRecord, AgentRoles, Command, TicketRecord};
+use shoal_ledger::{AgentRecord, AgentRoles, Command, LedgerClient, TicketRecord, query};
 
 use crate::AgentError;
 use crate::context::AgentContext;
@@ -141,7 +141,7 @@ pub(crate) async fn issue(
 ) -> Result<Ticket, AgentError> {
     let pool = context.pool()?;
     let secret = random_secret()?;
-    let expires_ms = now_ms().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+    let expires_ms = over_ms(&*context.ledger, life).await?;
     let ticket = Ticket {
         pool: pool.id,
         pool_name: pool.name,
@@ -152,6 +152,15 @@ pub(crate) async fn issue(
     let record = TicketRecord { secret_hash: ticket.secret_hash(), expires_ms, roles, issued_by: issued_by.to_owned() };
     context.ledger.submit(Command::CreateTicket(record)).await?;
     Ok(ticket)
+}
+
+/// When something is over that lasts for `life` from now on, by the ledger's time. The leader is asked what time it is: what is
+/// over is judged by its stamps, and this computer's clock may be behind them.
+async fn over_ms(ledger: &dyn LedgerClient, life: Duration) -> Result<u64, AgentError> {
+    ledger.submit(Command::Tick).await?;
+    ledger.barrier().await?;
+    let now_ms = query::time_ms(&*ledger.view()?)?;
+    Ok(now_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// This agent first, then others that can let in: those that have the pool's key to give on.
@@ -177,6 +186,29 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_ticket_lasts_though_the_ledger_is_far_ahead_of_this_computers_clock() {
+        let days_ahead_ms = 30 * 24 * 60 * 60 * 1_000;
+        let ledger = shoal_ledger::LocalLedger::with_clock(move || now_ms() + days_ahead_ms);
+        let member = AgentRecord {
+            id: AgentId([1; 32]),
+            name: "a".into(),
+            control_addresses: Vec::new(),
+            data_addresses: Vec::new(),
+            roles: AgentRoles::default(),
+            state: shoal_ledger::AgentState::Active,
+            site: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            joined_ms: 0,
+        };
+        let made = Command::CreatePool { id: PoolId([1; 16]), name: "p".into(), survive: 1, first: member };
+        ledger.submit(made).await.expect("a pool");
+        let over_ms = over_ms(&ledger, Duration::from_secs(600)).await.expect("told");
+        let left_ms = over_ms - ledger.time_ms().expect("reads");
+        assert!((500_000..=600_000).contains(&left_ms), "{left_ms}");
+    }
 
     fn ticket() -> Ticket {
         let inviter = Inviter { agent: AgentId([3; 32]), addresses: vec!["10.0.0.5:4921".parse().expect("address")] };

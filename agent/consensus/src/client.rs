@@ -47,6 +47,10 @@ impl LedgerClient for Consensus {
         Ok(self.shared().state.view())
     }
 
+    fn time_ms(&self) -> Result<u64, KvError> {
+        self.shared().time_ms()
+    }
+
     async fn changed(&self, after: u64) -> u64 {
         let mut position = self.shared().state.batch_position();
         let reached = position.wait_for(|position| *position > after).await.map(|position| *position);

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::barrier::Questions;
+use crate::clock::Timekeeper;
 use crate::elections::Timeouts;
 use crate::files::lock_directory;
 use crate::group::GroupBook;
@@ -26,8 +27,8 @@ use crate::state::{StateDump, StateMachine, StateStore};
 use crate::status::Hearing;
 use crate::types::{Metrics, RaftNode};
 use crate::{
-    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, Group, Headroom, barrier, elections, forward,
-    propose, upkeep,
+    ConsensusConfig, ConsensusError, ConsensusStatus, ConsensusTransport, Group, Headroom, barrier, clock, elections,
+    forward, propose, upkeep,
 };
 
 /// One member of the group that agrees on the ledger. Clones are the same member.
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     /// Bytes appended to the log when the state was last made durable.
     pub(crate) checkpoint_bytes: AtomicU64,
     pub(crate) headroom: Arc<Headroom>,
+    pub(crate) clock: Timekeeper,
     _lock: File,
 }
 
@@ -118,11 +120,13 @@ impl Consensus {
             receiving: tokio::sync::Mutex::new(None),
             checkpoint_bytes: AtomicU64::new(0),
             headroom: config.headroom.clone(),
+            clock: Timekeeper::new(config.wall.clone()),
             _lock: lock,
         });
         shared.refresh_status();
         let mut tasks = JoinSet::new();
-        tasks.spawn(propose::run(shared.raft.clone(), proposals));
+        tasks.spawn(propose::run(Arc::clone(&shared), proposals));
+        tasks.spawn(clock::run(Arc::clone(&shared)));
         tasks.spawn(forward::run(Arc::clone(&shared), forwards));
         tasks.spawn(barrier::run(Arc::clone(&shared)));
         tasks.spawn(upkeep::run(Arc::clone(&shared)));

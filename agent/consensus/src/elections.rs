@@ -56,7 +56,12 @@ pub(crate) async fn run(shared: Arc<Shared>, timeouts: Timeouts) {
             silence.end(signs, &timeouts);
             continue;
         }
-        if !silence.lasts(signs, &timeouts) || !may_stand(&shared).await {
+        if !silence.lasts(signs, &timeouts) {
+            continue;
+        }
+        // Whoever leads soon knows the time then.
+        shared.clock.ask_now();
+        if !may_stand(&shared).await {
             continue;
         }
         tracing::info!("standing for election as the ledger's leader");

@@ -94,12 +94,14 @@ fn message_seeds() -> Vec<Vec<u8>> {
         Message::Submit { submissions: vec![Bytes::from_static(b"one"), Bytes::new()] },
         Message::ReadIndex { vote: Some(vote) },
         Message::MayStand { last_log: None },
+        Message::Clock,
     ];
     let replies = [
         Reply::StatePiece { vote, next_sequence: 4 },
         Reply::Submitted(vec![Ok(shoal_ledger::Outcome::Done)]),
         Reply::NotLeader { leader: Some(AgentId([2; 32])) },
         Reply::Refused("no".to_owned()),
+        Reply::Clock { wall_ms: 1_800_000_000_000 },
     ];
     let group = crate::Group { generation: 1, id: [4; 16], position: 9 };
     let messages = messages.iter().filter_map(|message| message::encode(group, message).ok());

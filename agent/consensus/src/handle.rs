@@ -81,6 +81,7 @@ impl Shared {
                 Reply::Confirmed(self.log.vote().is_none_or(|mine| mine.leader_id <= vote.leader_id))
             }
             Message::MayStand { last_log } => Reply::MayStand(self.would_vote(last_log)),
+            Message::Clock => Reply::Clock { wall_ms: self.clock.wall_ms() },
         }
     }
 

@@ -20,6 +20,7 @@ use dci_proto::AgentId;
 
 mod barrier;
 mod client;
+mod clock;
 mod consensus;
 mod elections;
 mod error;
@@ -42,6 +43,7 @@ mod status;
 mod types;
 mod upkeep;
 
+pub use clock::WallClock;
 pub use consensus::Consensus;
 pub use error::ConsensusError;
 pub use group::Group;
@@ -80,6 +82,8 @@ pub struct ConsensusConfig {
     pub election_timeout: (Duration, Duration),
     /// Room kept for the ledger on its disk.
     pub headroom: Arc<Headroom>,
+    /// The time of day. It orders nothing; together with the others' it tells how much time has passed.
+    pub wall: WallClock,
 }
 
 impl ConsensusConfig {
@@ -94,6 +98,7 @@ impl ConsensusConfig {
             cache_bytes: 32 * 1024 * 1024,
             heartbeat: Duration::from_millis(300),
             election_timeout: (Duration::from_millis(1500), Duration::from_millis(2200)),
+            wall: WallClock::of_this_computer(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Message {
     Confirm { vote: Vote },
     /// Do you miss a leader, and would you vote for one whose log ends here?
     MayStand { last_log: Option<LogId> },
+    /// What does your wall clock show?
+    Clock,
 }
 
 /// A piece of a state for a newcomer; pieces come in order, from 0.
@@ -69,6 +71,8 @@ pub(crate) enum Reply {
     Refused(String),
     /// To `MayStand`.
     MayStand(bool),
+    /// To `Clock`: ms since 1970 UTC.
+    Clock { wall_ms: u64 },
 }
 
 pub(crate) fn encode<T: Serialize>(group: Group, message: &T) -> Result<Bytes, String> {

@@ -1,7 +1,7 @@
 //! The leader's side of submitting: commands of all callers, here and elsewhere, are collected while earlier entries
 //! are on their way, and go into the log together.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dci_proto::AgentId;
@@ -11,7 +11,8 @@ use openraft::error::{ClientWriteError, RaftError};
 use shoal_ledger::{Outcome, Rejection};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::types::{EncodedBatch, RaftNode};
+use crate::consensus::Shared;
+use crate::types::EncodedBatch;
 
 /// Commands that wait, at most; more callers wait for room.
 pub(crate) const QUEUE_COMMANDS: usize = 4096;
@@ -86,13 +87,13 @@ impl Batches {
 }
 
 /// Proposes what comes, until the queue is closed.
-pub(crate) async fn run(raft: RaftNode, mut queue: Batches) {
+pub(crate) async fn run(shared: Arc<Shared>, mut queue: Batches) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         tokio::select! {
             Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
             batch = next_batch(&mut queue), if in_flight.len() < ENTRIES_IN_FLIGHT => match batch {
-                Some(batch) if !batch.is_empty() => in_flight.push(propose(raft.clone(), batch)),
+                Some(batch) if !batch.is_empty() => in_flight.push(propose(Arc::clone(&shared), batch)),
                 Some(_) => {}
                 None => return,
             },
@@ -100,9 +101,13 @@ pub(crate) async fn run(raft: RaftNode, mut queue: Batches) {
     }
 }
 
-async fn propose(raft: RaftNode, batch: Vec<Pending>) {
-    let encoded = encode_batch(now_ms(), &batch);
-    let answer = match raft.client_write(encoded).await {
+async fn propose(shared: Arc<Shared>, batch: Vec<Pending>) {
+    let time_ms = match shared.stamp_ms().await {
+        Ok(time_ms) => time_ms,
+        Err(error) => return reply_all(batch, Err(Refusal::Stopped(error.to_string()))),
+    };
+    let encoded = encode_batch(time_ms, &batch);
+    let answer = match shared.raft.client_write(encoded).await {
         Ok(response) => Ok(response.data),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
             Err(Refusal::NotLeader(forward.leader_id))
@@ -152,11 +157,6 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     bytes.push(value as u8);
-}
-
-/// The time the leader stamps on an entry. The state machine never lets it go back.
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             _ = ticks.tick() => {}
         }
         shared.refresh_status();
+        // Seen soon after it was applied: from then on it passes by this agent's steady clock.
+        if let Err(error) = shared.time_ms() {
+            tracing::debug!(%error, "the ledger's time cannot be read");
+        }
         shared.tend_headroom().await;
         if let Err(error) = shared.keep_log_short().await {
             tracing::warn!(%error, "the ledger's log could not be shortened");

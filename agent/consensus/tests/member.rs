@@ -110,7 +110,7 @@ async fn hostile_messages_are_answered_and_change_nothing() {
     let member = &pool.members[&1];
     let before = member.status();
     let mut messages = vec![Bytes::new(), Bytes::from_static(&[9, 1, 2, 3]), Bytes::from(vec![1; 5 * 1024 * 1024])];
-    for tag in 0..=8u8 {
+    for tag in 0..=9u8 {
         for filler in [0x00, 0x01, 0x7f, 0x80, 0xff] {
             for length in [0, 1, 7, 33, 40, 66, 100, 400] {
                 // A version, the group of a pool never recovered, a message.

@@ -40,6 +40,10 @@ pub trait LedgerClient: Send + Sync {
     /// A consistent view of the local copy as it is now, perhaps behind the others.
     fn view(&self) -> Result<Arc<dyn KvRead + Send + Sync>, KvError>;
 
+    /// What time it is for the ledger now, as far as this agent can tell, in ms since 1970 UTC: never less than what its last
+    /// entry was stamped with. At the leader, what an entry would be stamped with now.
+    fn time_ms(&self) -> Result<u64, KvError>;
+
     /// Waits until the local copy has applied a batch beyond position `after`, and returns its position then.
     async fn changed(&self, after: u64) -> u64;
 }

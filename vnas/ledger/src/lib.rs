@@ -8,6 +8,7 @@
 mod apply;
 mod care;
 mod client;
+mod clock;
 mod command;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ pub mod limits {
 }
 
 pub use client::{LedgerClient, SubmitError};
+pub use clock::{LedgerClock, agreed_ms};
 pub use command::{
     Batch, ChunkRef, Command, Expect, FileContent, Guard, LockRequest, NewStripe, Outcome, PropertyPatch, Rejection,
     Submission,

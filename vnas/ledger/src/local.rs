@@ -10,7 +10,7 @@ use dci_proto::{AgentId, CommandId, PoolId};
 
 use crate::{
     AgentRecord, AgentRoles, AgentState, Batch, Command, KvError, KvRead, LedgerClient, MemoryKv, Outcome, Submission,
-    SubmitError, VolumePolicy, apply,
+    SubmitError, VolumePolicy, apply, query,
 };
 
 /// Where the built-in clock starts, in ms since 1970 UTC.
@@ -132,6 +132,11 @@ impl LedgerClient for LocalLedger {
 
     fn view(&self) -> Result<Arc<dyn KvRead + Send + Sync>, KvError> {
         Ok(self.snapshot())
+    }
+
+    fn time_ms(&self) -> Result<u64, KvError> {
+        let ledger_ms = query::time_ms(&*self.snapshot())?;
+        Ok(ledger_ms.max(self.clock.as_ref().map_or(0, |clock| clock())))
     }
 
     async fn changed(&self, after: u64) -> u64 {

@@ -5,7 +5,6 @@ use shoal_care::AgentFacts;
 use shoal_ledger::{DrainCertificate, KvError, KvRead, query};
 
 use crate::AgentError;
-use crate::ticket::now_ms;
 
 /// Emptied agents that have no certificate yet.
 pub(super) fn due(view: &dyn KvRead, agents: &[AgentFacts]) -> Result<Vec<AgentId>, KvError> {
@@ -30,15 +29,15 @@ pub(crate) fn statement(pool: PoolId, agent: AgentId, position: u64, issued_ms: 
     )
 }
 
-/// Signs for an agent.
+/// Signs for an agent. `issued_ms`: the ledger's time.
 pub(super) fn sign(
     pool: PoolId,
     agent: AgentId,
     position: u64,
+    issued_ms: u64,
     signer: AgentId,
     seed: &[u8; 32],
 ) -> Result<DrainCertificate, AgentError> {
-    let issued_ms = now_ms();
     let text = statement(pool, agent, position, issued_ms);
     let signature = shoal_net::sign(seed, text.as_bytes()).map_err(|error| AgentError::Internal(error.to_string()))?;
     Ok(DrainCertificate { agent, position, issued_ms, signer, signature })
@@ -59,7 +58,7 @@ mod tests {
     fn a_certificate_holds_for_what_was_signed_and_for_nothing_else() {
         let (seed, pool) = ([7; 32], PoolId([1; 16]));
         let signer = shoal_net::agent_id_of_seed(&seed).expect("a seed");
-        let certificate = sign(pool, AgentId([2; 32]), 5, signer, &seed).expect("signs");
+        let certificate = sign(pool, AgentId([2; 32]), 5, 1_800_000_000_000, signer, &seed).expect("signs");
         assert!(is_genuine(pool, &certificate));
         assert!(!is_genuine(PoolId([2; 16]), &certificate));
         assert!(!is_genuine(pool, &DrainCertificate { agent: AgentId([3; 32]), ..certificate.clone() }));

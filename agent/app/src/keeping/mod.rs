@@ -197,7 +197,8 @@ impl Keeping {
     async fn certify(&self, agent: AgentId) -> Result<(), AgentError> {
         let view = self.ledger.view()?;
         let pool = query::pool(&*view)?.ok_or(AgentError::NoPoolYet)?.id;
-        let certificate = certificate::sign(pool, agent, query::position(&*view)?, self.agent, &self.key)?;
+        let (position, issued_ms) = (query::position(&*view)?, self.ledger.time_ms()?);
+        let certificate = certificate::sign(pool, agent, position, issued_ms, self.agent, &self.key)?;
         self.ledger.submit(Command::PutCertificate { certificate }).await?;
         tracing::info!(%agent, "emptied; its certificate is in the ledger");
         Ok(())

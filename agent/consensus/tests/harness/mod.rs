@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::{AgentId, PoolId, VolumeId};
-use shoal_consensus::{Consensus, ConsensusConfig, ConsensusStatus, ConsensusTransport};
+use shoal_consensus::{Consensus, ConsensusConfig, ConsensusStatus, ConsensusTransport, WallClock};
 use shoal_ledger::{
     AgentRecord, AgentRoles, AgentState, Command, Guard, LedgerClient, NodePath, Outcome, Rejection, SubmitError,
     VolumePolicy, query,
@@ -118,17 +119,48 @@ pub(crate) fn config(who: AgentId, directory: &Path) -> ConsensusConfig {
     }
 }
 
+/// The right time of day, in ms since 1970 UTC.
+pub(crate) fn right_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    u64::try_from(since.as_millis()).expect("a time")
+}
+
+/// How far a member's wall clock is off, in ms.
+#[derive(Clone, Default)]
+pub(crate) struct Wall(Arc<AtomicI64>);
+
+impl Wall {
+    pub(crate) fn set_ahead_ms(&self, ms: i64) {
+        self.0.store(ms, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> WallClock {
+        let off_ms = Arc::clone(&self.0);
+        WallClock::new(move || right_ms().saturating_add_signed(off_ms.load(Ordering::SeqCst)))
+    }
+}
+
 /// A pool of members; number 1 began it.
 pub(crate) struct Pool {
     pub(crate) net: Net,
     pub(crate) directories: BTreeMap<u8, TempDir>,
     pub(crate) members: BTreeMap<u8, Consensus>,
+    pub(crate) walls: BTreeMap<u8, Wall>,
 }
 
 impl Pool {
     /// Members 1 to `count`, all of them voters, with a pool and a volume in the ledger.
     pub(crate) async fn of(count: u8) -> Self {
-        let mut pool = Self { net: Net::default(), directories: BTreeMap::new(), members: BTreeMap::new() };
+        Self::with_clocks_ahead(count, 0).await
+    }
+
+    /// The same, with wall clocks that are all ahead by so much.
+    pub(crate) async fn with_clocks_ahead(count: u8, ms: i64) -> Self {
+        let (net, directories, members, walls) = Default::default();
+        let mut pool = Self { net, directories, members, walls };
+        for number in 1..=count {
+            pool.wall(number).set_ahead_ms(ms);
+        }
         pool.start(1).await;
         let first = &pool.members[&1];
         first.initialize().await.expect("a new ledger begins");
@@ -144,10 +176,16 @@ impl Pool {
 
     pub(crate) async fn start(&mut self, number: u8) {
         let directory = self.directories.entry(number).or_insert_with(|| TempDir::new().expect("a directory"));
-        let config = config(agent(number), directory.path());
+        let wall = self.walls.entry(number).or_default().clock();
+        let config = ConsensusConfig { wall, ..config(agent(number), directory.path()) };
         let consensus = Consensus::start(config, self.net.transport(agent(number))).await.expect("the member starts");
         self.net.plug(agent(number), consensus.clone());
         self.members.insert(number, consensus);
+    }
+
+    /// A member's wall clock, whether or not it runs.
+    pub(crate) fn wall(&mut self, number: u8) -> &Wall {
+        self.walls.entry(number).or_default()
     }
 
     /// Cuts a member off and stops it.

@@ -95,6 +95,9 @@ impl LedgerClient for Vanishing {
     fn view(&self) -> Result<Arc<dyn KvRead + Send + Sync>, KvError> {
         self.ledger.view()
     }
+    fn time_ms(&self) -> Result<u64, KvError> {
+        self.ledger.time_ms()
+    }
     async fn changed(&self, after: u64) -> u64 {
         self.ledger.changed(after).await
     }
