@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a name, at most.
+/// Bytes of the name of a type or group, at most.
 pub const NAME_LIMIT_BYTES: usize = 64;
+/// Bytes of the name of a user, at most: as the ledger has it.
+pub const USER_LIMIT_BYTES: usize = 128;
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +81,7 @@ name!(
 );
 name!(
     /// A user of the pool.
-    UserName, "user", is_user, "1 to 64 bytes without white space at its ends and without control characters"
+    UserName, "user", is_user, "1 to 128 bytes without white space at its ends and without control characters"
 );
 
 impl MessageType {
@@ -100,7 +102,7 @@ fn is_token(text: &str) -> bool {
 
 fn is_user(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= NAME_LIMIT_BYTES
+        && text.len() <= USER_LIMIT_BYTES
         && text.trim() == text
         && !text.chars().any(|character| character.is_control() || is_invisible(character))
 }
@@ -125,7 +127,7 @@ mod tests {
         for good in ["ana", "Ana María", "a@b.example", "李"] {
             assert!(good.parse::<UserName>().is_ok(), "{good}");
         }
-        for bad in ["", " ana", "ana ", "a\nb", "a\u{202e}b", &"é".repeat(33)] {
+        for bad in ["", " ana", "ana ", "a\nb", "a\u{202e}b", &"é".repeat(65)] {
             assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
         }
     }

@@ -14,6 +14,7 @@ mod namespace;
 mod outcomes;
 mod properties;
 mod restore;
+mod rights;
 mod state;
 mod transfer;
 mod trash;
@@ -29,6 +30,7 @@ pub use members::{JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, MEMBERS_LIMIT, TICK
 pub use moves::{MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT};
 pub use outcomes::OUTCOMES_KEPT;
 pub use properties::{PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES};
+pub use rights::{GROUPS_LIMIT, RIGHTS_LIMIT, TYPE_POLICIES_LIMIT};
 pub use transfer::COPY_LIMIT_NODES;
 pub use trash::{TRASH_PURGE_LIMIT, TRASH_ROWS_LIMIT, TRASH_VERSIONS_LIMIT};
 pub use uploads::UPLOADS_LIMIT;
@@ -169,6 +171,14 @@ fn dispatch(state: &mut State, command: &Command) -> Step<Outcome> {
 
         Command::ReportBad { agent, keys } => bad::report(state, *agent, keys),
         Command::ReportSound { agent, keys } => bad::withdraw(state, *agent, keys),
+
+        Command::PutGroup { name, agents } => rights::put_group(state, name, agents),
+        Command::RemoveGroup { name } => rights::remove_group(state, name),
+        Command::SetTypePolicy { kind, policy } => rights::set_type_policy(state, kind, *policy),
+        Command::GrantRight { user, kind, expires_ms, granted_by } => {
+            rights::grant(state, user, kind, *expires_ms, granted_by)
+        }
+        Command::RevokeRight { user, kind } => rights::revoke(state, user, kind),
 
         Command::Fresh { begun_ms, within_ms, command } => fresh(state, *begun_ms, *within_ms, command),
         Command::GiveUp { shards } => content::give_up(state, shards),

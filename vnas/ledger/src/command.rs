@@ -1,13 +1,14 @@
 //! What can be asked of the ledger, and what it answers.
 
 use bytes::Bytes;
+use dci_proto::message::{GroupName, MessageType};
 use dci_proto::{AgentId, CommandId, ContentId, InodeId, PoolId, ShardKey, StripeId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Accepted, AgentRecord, AgentState, CarePolicy, DrainCertificate, Lock, LockScope, MoveId, Node, NodePath,
-    NodePathError, PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, TrashTotals, UserRecord,
-    VolumePolicy, VolumeRecord,
+    NodePathError, PropertyName, ShardMove, StripeRecord, SurplusShard, TicketRecord, TrashTotals, TypePolicy,
+    UserRecord, VolumePolicy, VolumeRecord,
 };
 
 /// One entry of the replicated log: commands of many callers, made durable together.
@@ -255,6 +256,17 @@ pub enum Command {
     /// Shards that were sent to agents for stripes the writer will not name any more: they are surplus from now on, and a stripe
     /// any of them is of is refused should it be named after all. Those of stripes the ledger knows are left as they are.
     GiveUp { shards: Vec<(AgentId, ShardKey)> },
+
+    /// Has a name stand for these agents, all of them members; in the place of what it stood for.
+    PutGroup { name: GroupName, agents: Vec<AgentId> },
+    /// Has a name stand for nothing.
+    RemoveGroup { name: GroupName },
+    /// Says what it takes to send messages of a type; `None`: what its peerlet asks for.
+    SetTypePolicy { kind: MessageType, policy: Option<TypePolicy> },
+    /// Gives a user the right to send messages of a type that needs one, in the place of one given before.
+    GrantRight { user: String, kind: MessageType, expires_ms: Option<u64>, granted_by: String },
+    /// Takes it back.
+    RevokeRight { user: String, kind: MessageType },
 }
 
 /// What came of a command that was carried out.

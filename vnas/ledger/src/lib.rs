@@ -17,6 +17,7 @@ mod leap;
 mod local;
 mod model;
 pub mod query;
+mod rights;
 mod tables;
 mod trash;
 mod validate;
@@ -28,11 +29,11 @@ pub use care::{
 /// How much of anything the ledger keeps or takes at once.
 pub mod limits {
     pub use crate::apply::{
-        BAD_SHARDS_LIMIT, BAD_SHARDS_PER_AGENT, CHUNKS_PER_COMMAND_LIMIT, COPY_LIMIT_NODES, JOIN_REQUEST_KEPT_MS,
-        JOIN_REQUESTS_LIMIT, LOCK_TIMEOUT_LIMIT_S, LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT, MEMBERS_LIMIT, MOVES_LIMIT,
-        MOVES_PER_COMMAND_LIMIT, OUTCOMES_KEPT, PROPERTIES_PER_NODE_LIMIT, PROPERTY_LIMIT_BYTES, SURVIVE_LIMIT,
-        TICKETS_LIMIT, TRASH_PURGE_LIMIT, TRASH_ROWS_LIMIT, TRASH_VERSIONS_LIMIT, UPLOADS_LIMIT, USERS_LIMIT,
-        VOLUMES_LIMIT,
+        BAD_SHARDS_LIMIT, BAD_SHARDS_PER_AGENT, CHUNKS_PER_COMMAND_LIMIT, COPY_LIMIT_NODES, GROUPS_LIMIT,
+        JOIN_REQUEST_KEPT_MS, JOIN_REQUESTS_LIMIT, LOCK_TIMEOUT_LIMIT_S, LOCKS_LIMIT, LOCKS_PER_PATH_LIMIT,
+        MEMBERS_LIMIT, MOVES_LIMIT, MOVES_PER_COMMAND_LIMIT, OUTCOMES_KEPT, PROPERTIES_PER_NODE_LIMIT,
+        PROPERTY_LIMIT_BYTES, RIGHTS_LIMIT, SURVIVE_LIMIT, TICKETS_LIMIT, TRASH_PURGE_LIMIT, TRASH_ROWS_LIMIT,
+        TRASH_VERSIONS_LIMIT, TYPE_POLICIES_LIMIT, UPLOADS_LIMIT, USERS_LIMIT, VOLUMES_LIMIT,
     };
 }
 
@@ -50,6 +51,7 @@ pub use model::{
     NodePath, NodePathError, PoolRecord, Property, PropertyName, ShardPlace, StripeRecord, TicketRecord, UserRecord,
     UserRole, VolumePolicy, VolumeRecord,
 };
+pub use rights::{GroupRecord, RightRecord, SendRefusal, TypePolicy};
 pub use trash::{TrashChild, TrashEntry, TrashReason, TrashTotals};
 pub use validate::validate;
 

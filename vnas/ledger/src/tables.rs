@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use dci_proto::message::{GroupName, MessageType};
 use dci_proto::{AgentId, ContentId, InodeId, ShardKey, StripeId, VolumeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub(crate) const VOLUME_NAMES: Table = Table(0x08, "names of volumes");
 pub(crate) const CARE: Table = Table(0x09, "patience of the pool");
 pub(crate) const DRAINS: Table = Table(0x0a, "members that are emptied");
 pub(crate) const CERTIFICATES: Table = Table(0x0b, "certificates of emptied members");
+pub(crate) const GROUPS: Table = Table(0x0c, "groups");
+pub(crate) const TYPE_POLICIES: Table = Table(0x0d, "policies of message types");
+pub(crate) const RIGHTS: Table = Table(0x0e, "rights of users");
 pub(crate) const ROOTS: Table = Table(0x10, "root folders");
 pub(crate) const NODES: Table = Table(0x11, "files and folders");
 pub(crate) const PROPERTIES: Table = Table(0x12, "properties");
@@ -250,6 +254,23 @@ pub(crate) fn agent_key(table: Table, agent: AgentId) -> Vec<u8> {
 
 pub(crate) fn user_key(name: &str) -> Vec<u8> {
     USERS.key(&[normalized(name).as_bytes()])
+}
+
+pub(crate) fn group_key(name: &GroupName) -> Vec<u8> {
+    GROUPS.key(&[name.as_str().as_bytes()])
+}
+
+pub(crate) fn type_key(kind: &MessageType) -> Vec<u8> {
+    TYPE_POLICIES.key(&[kind.as_str().as_bytes()])
+}
+
+/// What all rights of a user start with. No name holds the byte that ends it.
+pub(crate) fn rights_prefix(user: &str) -> Vec<u8> {
+    RIGHTS.key(&[normalized(user).as_bytes(), &[0]])
+}
+
+pub(crate) fn right_key(user: &str, kind: &MessageType) -> Vec<u8> {
+    [rights_prefix(user).as_slice(), kind.as_str().as_bytes()].concat()
 }
 
 pub(crate) fn volume_key(table: Table, volume: VolumeId) -> Vec<u8> {

@@ -4,6 +4,7 @@
 mod care;
 mod contents;
 mod namespace;
+mod rights;
 mod trash;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use crate::{AgentRecord, KvError, KvRead, Lock, LockScope, Node, query};
 ///
 /// Checked are: that the namespace is a forest whose roots are the volumes; names, keys and counters of volumes;
 /// references to contents and stripes against what refers to them; that no stripe has one agent twice; what members
-/// hold; properties, uploads and locks against the nodes they belong to; the trash, its paths and totals; the pool-wide
+/// hold; groups and rights against members and users; properties, uploads and locks against the nodes they belong to; the trash, its paths and totals; the pool-wide
 /// counters.
 ///
 /// # Errors
@@ -63,6 +64,7 @@ impl Validator<'_> {
         self.care()?;
         self.locks()?;
         self.members()?;
+        self.rights()?;
         self.meta(&nodes, &trash, highest_list)
     }
 

@@ -3,7 +3,7 @@
 use dci_proto::{AgentId, PoolId};
 
 use super::state::State;
-use super::{Step, bad, care, uploads, volumes};
+use super::{Step, bad, care, rights, uploads, volumes};
 use crate::tables::{self, normalized};
 use crate::{
     AgentRecord, AgentRoles, AgentState, FORMAT_VERSION, JoinRequest, Outcome, PoolRecord, Rejection, TicketRecord,
@@ -143,6 +143,7 @@ pub(super) fn remove(state: &mut State, id: AgentId, force: bool) -> Step<Outcom
     state.delete(&tables::agent_key(tables::AGENTS, id))?;
     care::forget_drain(state, id)?;
     bad::forget_agent(state, id)?;
+    rights::forget_agent(state, id)?;
     uploads::abort_all(state, id, None)?;
     Ok(Outcome::Done)
 }

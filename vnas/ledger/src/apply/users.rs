@@ -1,7 +1,7 @@
 //! Users.
 
 use super::state::State;
-use super::{Step, members};
+use super::{Step, members, rights};
 use crate::tables::{self, normalized};
 use crate::{Outcome, Rejection, UserRecord, UserRole, query};
 
@@ -40,6 +40,7 @@ pub(super) fn remove(state: &mut State, name: &str) -> Step<Outcome> {
     let known = known.ok_or_else(|| Rejection::NotFound(format!("user {}", super::namespace::shortened(name))))?;
     check_admin_stays(state, &known, None)?;
     state.delete(&tables::user_key(name))?;
+    rights::forget_user(state, name)?;
     Ok(Outcome::Done)
 }
 

@@ -14,5 +14,6 @@ mod members;
 mod model;
 mod namespace;
 mod replay;
+mod rights;
 mod trash;
 mod volumes;
