@@ -179,7 +179,8 @@ impl Assembly {
             network: network.clone(),
             members: members.clone(),
         });
-        let mender = Arc::new(Mender::new(self.agent, peers.clone(), holdings.clone()));
+        let meter = self.own_stores.as_ref().map(|own| own.meter.clone());
+        let mender = Arc::new(Mender::new(self.agent, peers.clone(), holdings.clone(), meter));
         let scrubber = self.store.clone().map(|store| {
             let (mender, file) = (mender.clone(), self.config.data.join("scrub.json"));
             let (background, wake) = (background.clone(), wake.clone());
@@ -235,6 +236,7 @@ impl Assembly {
             network: core.network.clone(),
             peers: core.peers.clone(),
             scrubber: core.scrubber.clone(),
+            mender: core.mender.clone(),
             copies: core.shelf.clone(),
             foreground: core.foreground.clone(),
             keeping: core.keeping.clone(),

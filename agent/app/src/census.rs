@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use dci_proto::AgentId;
+use shoal_care::bad_places;
 use shoal_ledger::{KvError, KvRead, StripeRecord, query};
 
 /// Patterns kept apart, at most (about 10 MiB). Stripes beyond are judged once, by who could be reached at the count.
@@ -17,14 +18,17 @@ const PATTERNS_LIMIT: usize = 100_000;
 pub struct StripeCounts {
     /// All.
     pub total: u64,
-    /// Every shard is on an agent that answers.
+    /// Every shard is on an agent that answers, and was not found bad there.
     pub healthy: u64,
     /// Shards are missing, and at least one more can be spared.
     pub degraded: u64,
     /// Shards are missing, and the loss of one more loses the stripe.
     pub endangered: u64,
-    /// Fewer shards than needed are on agents that answer. They may come back.
+    /// Fewer sound shards than needed are on agents that answer. Agents may come back.
     pub lost: u64,
+    /// Of the lost, those that would be were all agents to answer: too many of their shards were found bad.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// What the agents that answer make of a census.
@@ -36,6 +40,8 @@ pub struct CensusVerdict {
     pub least_margin: Option<u8>,
     /// Bytes of shards that are missing.
     pub missing_bytes: u64,
+    /// Shards that their holders have found bad and could not mend in place: they count as missing.
+    pub bad_shards: u64,
 }
 
 /// What stripes would be if one agent were away, beside those that are already.
@@ -73,6 +79,7 @@ pub struct Census {
     numbers: BTreeMap<AgentId, u16>,
     patterns: BTreeMap<Pattern, Tally>,
     beyond: CensusVerdict,
+    bad_shards: u64,
 }
 
 impl Census {
@@ -81,18 +88,20 @@ impl Census {
     /// # Errors
     /// If the local copy of the ledger cannot be read.
     pub fn take(view: &dyn KvRead, reachable: &dyn Fn(AgentId) -> bool) -> Result<Self, KvError> {
-        let mut census = Self::default();
-        query::stripes(view, None, &mut |_, record| {
-            census.add(&record, reachable);
+        let bad = query::bad_shards_of_all(view)?;
+        let mut census = Self { bad_shards: bad.len() as u64, ..Self::default() };
+        query::stripes(view, None, &mut |stripe, record| {
+            census.add(&record, &bad_places(&bad, stripe, &record), reachable);
             true
         })?;
         Ok(census)
     }
 
-    /// Counts one stripe.
-    pub fn add(&mut self, record: &StripeRecord, reachable: &dyn Fn(AgentId) -> bool) {
+    /// Counts one stripe. `bad`: its shards that were found bad, which are as good as nowhere.
+    pub fn add(&mut self, record: &StripeRecord, bad: &[u8], reachable: &dyn Fn(AgentId) -> bool) {
+        let sound = (0u8..).zip(&record.shards).filter(|(index, _)| !bad.contains(index));
         let mut holders: Vec<u16> =
-            record.shards.iter().filter_map(|place| place.agent).map(|agent| self.number(agent)).collect();
+            sound.filter_map(|(_, place)| place.agent).map(|agent| self.number(agent)).collect();
         holders.sort_unstable();
         let width = u8::try_from(record.shards.len()).unwrap_or(u8::MAX);
         let pattern = Pattern { k: record.k, width, holders };
@@ -115,7 +124,7 @@ impl Census {
     /// What the agents that answer now make of it.
     #[must_use]
     pub fn judge(&self, reachable: &dyn Fn(AgentId) -> bool) -> CensusVerdict {
-        let mut verdict = self.beyond;
+        let mut verdict = CensusVerdict { bad_shards: self.bad_shards, ..self.beyond };
         for (pattern, tally) in &self.patterns {
             judge(&mut verdict, pattern, *tally, &self.agents, reachable);
         }
@@ -203,6 +212,9 @@ fn judge(
     verdict.missing_bytes += u64::from(missing) * tally.shard_bytes;
     let Some(margin) = present.checked_sub(pattern.k) else {
         counts.lost += tally.stripes;
+        if pattern.holders.len() < usize::from(pattern.k) {
+            counts.damaged += tally.stripes;
+        }
         return;
     };
     verdict.least_margin = Some(verdict.least_margin.map_or(margin, |least| least.min(margin)));
@@ -248,9 +260,9 @@ mod tests {
         let mut census = Census::default();
         let everyone = |_| true;
         for _ in 0..3 {
-            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &everyone);
+            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &[], &everyone);
         }
-        census.add(&stripe(1, &[Some(1), Some(2), None]), &everyone);
+        census.add(&stripe(1, &[Some(1), Some(2), None]), &[], &everyone);
         let verdict = census.judge(&everyone);
         assert_eq!(verdict.counts, StripeCounts { total: 4, healthy: 3, degraded: 1, ..StripeCounts::default() });
         assert_eq!((verdict.least_margin, verdict.missing_bytes), (Some(1), 10));
@@ -269,10 +281,10 @@ mod tests {
         let mut census = Census::default();
         let everyone = |_| true;
         for _ in 0..3 {
-            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &everyone);
+            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), &[], &everyone);
         }
-        census.add(&stripe(1, &[Some(1), Some(2)]), &everyone);
-        census.add(&stripe(1, &[Some(5)]), &everyone);
+        census.add(&stripe(1, &[Some(1), Some(2)]), &[], &everyone);
+        census.add(&stripe(1, &[Some(5)]), &[], &everyone);
         let told = |reachable: &dyn Fn(AgentId) -> bool, number: u8| {
             let w = census.without_each(reachable)[&agent(number)];
             (w.unreadable, w.endangered, w.degraded, w.mending, w.least_margin)
@@ -287,9 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_were_found_bad_are_as_good_as_nowhere_and_what_lacks_too_many_comes_back_with_no_agent() {
+        let mut census = Census::default();
+        let everyone = |_| true;
+        for bad in [&[][..], &[2], &[0, 3], &[0, 1, 3]] {
+            census.add(&stripe(2, &[Some(1), Some(2), Some(3), Some(4)]), bad, &everyone);
+        }
+        let counts = StripeCounts { total: 4, healthy: 1, degraded: 1, endangered: 1, lost: 1, damaged: 1 };
+        let verdict = census.judge(&everyone);
+        assert_eq!((verdict.counts, verdict.missing_bytes), (counts, 60));
+        let away = census.judge(&|id| id != agent(2) && id != agent(3)).counts;
+        assert_eq!((away.lost, away.damaged), (2, 1));
+        let without = census.without_each(&everyone)[&agent(4)];
+        assert_eq!((without.unreadable, without.endangered, without.degraded), (0, 1, 1), "two of the four lie there");
+    }
+
+    #[test]
     fn a_stripe_that_never_had_parity_is_healthy_with_no_margin() {
         let mut census = Census::default();
-        census.add(&stripe(1, &[Some(1)]), &|_| true);
+        census.add(&stripe(1, &[Some(1)]), &[], &|_| true);
         let verdict = census.judge(&|_| true);
         assert_eq!((verdict.counts.healthy, verdict.least_margin), (1, Some(0)));
     }

@@ -14,6 +14,8 @@
 //! | 9 | the ticket is not valid |
 //! | 10 | the pool cannot agree on changes now |
 //! | 11 | this computer's clock is years off |
+//! | 12 | `shoal node safe`: not safe to switch off now |
+//! | 13 | `shoal pool check`: stripes lack shards or are lost |
 
 use std::path::PathBuf;
 

@@ -21,6 +21,7 @@ use crate::holdings;
 use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
 use crate::members::MemberBook;
+use crate::mend::Mender;
 use crate::peers::Peers;
 use crate::proof::{self, KeepReason};
 use crate::rebuild::RebuildRefusal;
@@ -28,7 +29,7 @@ use crate::scrub::Scrubber;
 use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{
     self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ScrubAsk, ShardDelete, ShardGet, ShardList,
-    ShardNeed, ShardPage, ShardPut, ShardRebuild, ShardsExpected, Status, StripeRecut,
+    ShardNeed, ShardPage, ShardPut, ShardRebuild, ShardsExpected, ShardsFound, Status, StripeRecut,
 };
 
 /// What requests are answered with; there once the agent has started.
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) scrubber: Option<Arc<Scrubber>>,
+    pub(crate) mender: Arc<Mender>,
     pub(crate) copies: Option<Arc<CopyShelf>>,
     pub(crate) foreground: Arc<Foreground>,
     pub(crate) keeping: Arc<KeepingBoard>,
@@ -118,6 +120,7 @@ impl Handler for AgentHandler {
                 parts.looked_up(move |view| holdings::others_of(view, key, from)).await
             }
             (Method::Scrub, _) => parts.scrub(&request),
+            (Method::ShardsFound, _) => parts.shards_found(from, &request).await,
         }
     }
 }
@@ -239,7 +242,12 @@ impl Parts {
 
     async fn shard_rebuild(&self, request: &Request) -> Response {
         let Ok(asked) = wire::decode::<ShardRebuild>(&request.head) else { return malformed() };
-        match self.peers.rebuild_here(&asked).await {
+        let rebuilt = self.peers.rebuild_here(&asked).await;
+        // If it is counted on here, whoever asked has found it bad: this agent goes on trying, and says so if it cannot.
+        if matches!(rebuilt, Err(RebuildRefusal::Store(_) | RebuildRefusal::Rebuild(_) | RebuildRefusal::TooLong)) {
+            self.mender.add_own(asked.key);
+        }
+        match rebuilt {
             Ok(rebuilt) => wire::answer(&rebuilt),
             Err(RebuildRefusal::Store(error)) => store_refusal(&error),
             Err(error) => wire::refusal(error.status(), &error.to_string()),
@@ -270,6 +278,16 @@ impl Parts {
         match tokio::task::spawn_blocking(move || look_up(&*view)).await {
             Ok(Ok(found)) => wire::answer(&found),
             Ok(Err(error)) => wire::refusal(Status::Failed, &error.to_string()),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
+        }
+    }
+
+    /// Everyone speaks for the shards on their own disks only.
+    async fn shards_found(&self, holder: AgentId, request: &Request) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let Ok(found) = wire::decode::<ShardsFound>(&request.head) else { return malformed() };
+        match holdings::take_found(ledger, holder, found).await {
+            Ok(noted) => wire::answer(&noted),
             Err(error) => wire::refusal(Status::Failed, &error.to_string()),
         }
     }

@@ -1,6 +1,7 @@
 //! What an agent is expected to hold, and what it takes to make one of those shards anew: from its own copy of the
 //! ledger, or, on an agent that holds none, from a member that does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use dci_proto::{AgentId, ShardKey, StripeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_ledger::query::{ExpectedPage, expected};
-use shoal_ledger::{KvError, KvRead, LedgerClient, ShardStanding, query};
+use shoal_ledger::{Command, KvError, KvRead, LedgerClient, ShardStanding, query};
 use shoal_net::{Lane, Network, Request};
 
 use crate::AgentError;
 use crate::members::MemberBook;
-use crate::wire::{self, Method, ShardRebuild, ShardsExpected};
+use crate::wire::{self, Method, ShardRebuild, ShardsExpected, ShardsFound};
 
 /// Shards of one page: its answer fits a head.
 const PAGE_SHARDS: usize = 500;
@@ -54,6 +55,21 @@ pub(crate) fn others_of(view: &dyn KvRead, key: ShardKey, holder: AgentId) -> Re
     Ok(query::stripe(view, key.stripe)?.map(|record| ShardRebuild::of(key, &record)))
 }
 
+/// Has the ledger take in what a holder has found of its own shards; answers which of them the ledger has as bad.
+pub(crate) async fn take_found(
+    ledger: &Arc<dyn LedgerClient>,
+    holder: AgentId,
+    ShardsFound { bad, sound }: ShardsFound,
+) -> Result<BTreeSet<ShardKey>, AgentError> {
+    if !bad.is_empty() {
+        ledger.submit(Command::ReportBad { agent: holder, keys: bad }).await?;
+    }
+    if !sound.is_empty() {
+        ledger.submit(Command::ReportSound { agent: holder, keys: sound }).await?;
+    }
+    Ok(query::bad_shards(&*ledger.view()?, holder)?.into_iter().map(|(_, key)| key).collect())
+}
+
 impl Holdings {
     /// What this agent is expected to hold, of stripes after `after`.
     pub(crate) async fn share(&self, after: Option<StripeId>) -> Result<Share, AgentError> {
@@ -72,6 +88,14 @@ impl Holdings {
             Some(ledger) => Ok(others_of(&*ledger.view()?, key, holder)?),
             None if holder == self.agent => self.ask(Method::ShardOthers, &key).await,
             None => Ok(None),
+        }
+    }
+
+    /// Has the ledger take in what this agent has found of its own shards; answers which of them the ledger has as bad.
+    pub(crate) async fn tell(&self, found: &ShardsFound) -> Result<BTreeSet<ShardKey>, AgentError> {
+        match &self.ledger {
+            Some(ledger) => take_found(ledger, self.agent, found.clone()).await,
+            None => self.ask(Method::ShardsFound, found).await,
         }
     }
 

@@ -1,9 +1,12 @@
 //! Shards that reading or a scrub found missing or damaged, made anew where the ledger counts on them.
 //!
 //! The holder does the work and looks first: what is whole by now stays. What cannot be mended is tried again, ever more
-//! seldom, and stays counted until it is mended or nothing counts on it there any more.
+//! seldom, and stays counted until it is mended or nothing counts on it there any more. A shard of this agent's own that two
+//! tries did not mend is reported to the ledger: it counts as lost then, and is rebuilt elsewhere.
 
-use std::collections::BTreeMap;
+mod reports;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::holdings::Holdings;
+use crate::machine::StoreMeter;
 use crate::peers::Peers;
+use reports::Reports;
 
 /// Shards remembered at once; others are found again by the next read or scrub.
 const REMEMBERED: usize = 1024;
@@ -26,6 +31,8 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(10 * 60),
     Duration::from_secs(60 * 60),
 ];
+/// Vain tries after which a shard of this agent's own is reported: what passes is mended by then.
+const TRIES_BEFORE_REPORT: usize = 2;
 /// How often is looked what reads have found.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,6 +42,21 @@ struct Trial {
     tries: usize,
     due: Instant,
     reason: String,
+    /// The ledger has it as bad.
+    noted: bool,
+}
+
+impl Trial {
+    fn new(noted: bool) -> Self {
+        Self { tries: 0, due: Instant::now(), reason: String::new(), noted }
+    }
+}
+
+/// Why a shard was not mended.
+struct Vain {
+    reason: String,
+    /// It is one of this agent's own, and looked at again it is bad.
+    proven: bool,
 }
 
 /// Has bad shards made anew.
@@ -42,13 +64,22 @@ pub(crate) struct Mender {
     agent: AgentId,
     peers: Arc<Peers>,
     holdings: Arc<Holdings>,
+    /// Where this agent's own store tells what it could not read.
+    meter: Option<Arc<StoreMeter>>,
+    reports: Reports,
     bad: Mutex<BTreeMap<BadShard, Trial>>,
     news: Notify,
 }
 
 impl Mender {
-    pub(crate) fn new(agent: AgentId, peers: Arc<Peers>, holdings: Arc<Holdings>) -> Self {
-        Self { agent, peers, holdings, bad: Mutex::default(), news: Notify::new() }
+    pub(crate) fn new(
+        agent: AgentId,
+        peers: Arc<Peers>,
+        holdings: Arc<Holdings>,
+        meter: Option<Arc<StoreMeter>>,
+    ) -> Self {
+        let reports = Reports::new(holdings.clone());
+        Self { agent, peers, holdings, meter, reports, bad: Mutex::default(), news: Notify::new() }
     }
 
     /// Takes a bad shard up; `false` if too many wait.
@@ -57,7 +88,7 @@ impl Mender {
         if bad.len() >= REMEMBERED && !bad.contains_key(&shard) {
             return false;
         }
-        bad.entry(shard).or_insert_with(|| Trial { tries: 0, due: Instant::now(), reason: String::new() });
+        bad.entry(shard).or_insert_with(|| Trial::new(false));
         drop(bad);
         self.news.notify_one();
         true
@@ -73,6 +104,11 @@ impl Mender {
         self.lock().len()
     }
 
+    /// Shards that are not mended yet and of which the ledger does not know.
+    pub(crate) fn unreported(&self) -> usize {
+        self.lock().values().filter(|trial| !trial.noted).count()
+    }
+
     /// Shards that were not even tried yet.
     pub(crate) fn untried(&self) -> usize {
         self.lock().values().filter(|trial| trial.tries == 0).count()
@@ -85,7 +121,42 @@ impl Mender {
 
     /// Mends until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, drive: Option<Drive>, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.work(drive)).await;
+        shutdown.run_until_cancelled(async { tokio::join!(self.work(drive), self.report()) }).await;
+    }
+
+    /// Tells the ledger what cannot be mended here, and takes up what it has of that.
+    async fn report(&self) {
+        while self.peers.holds_shards() {
+            let told = self.reports.tell().await;
+            if let Err(error) = &told {
+                tracing::debug!(%error, "the ledger could not be told of bad shards yet");
+            }
+            let well = told.is_ok();
+            if let Ok(noted) = told {
+                self.settle(&noted);
+            }
+            self.reports.pause(well).await;
+        }
+    }
+
+    /// Takes in which shards of this agent's own the ledger has as bad.
+    fn settle(&self, noted: &BTreeSet<ShardKey>) {
+        let agent = self.agent;
+        let mut bad = self.lock();
+        for (shard, trial) in bad.iter_mut().filter(|(shard, _)| shard.agent == agent) {
+            let before = std::mem::replace(&mut trial.noted, noted.contains(&shard.key));
+            if before && !trial.noted {
+                // Most likely nothing counts on it here any more.
+                trial.due = Instant::now();
+            }
+        }
+        for key in noted {
+            if bad.len() < REMEMBERED {
+                bad.entry(BadShard { key: *key, agent }).or_insert_with(|| Trial::new(true));
+            }
+        }
+        drop(bad);
+        self.news.notify_one();
     }
 
     async fn work(&self, drive: Option<Drive>) {
@@ -96,6 +167,9 @@ impl Mender {
                 for shard in drive.take_bad_shards() {
                     self.add(shard);
                 }
+            }
+            for key in self.meter.iter().flat_map(|meter| meter.take_unreadable()) {
+                self.add_own(key);
             }
             match self.next_due() {
                 Some((shard, due)) if due <= Instant::now() => self.mend(shard).await,
@@ -115,28 +189,46 @@ impl Mender {
     async fn mend(&self, shard: BadShard) {
         match self.attempt(shard).await {
             Ok(mended) => {
-                self.lock().remove(&shard);
+                let trial = self.lock().remove(&shard);
                 if mended {
                     tracing::info!(key = %shard.key, agent = %shard.agent, "mended a shard");
                 }
+                let told = trial.is_some_and(|trial| trial.noted || trial.tries >= TRIES_BEFORE_REPORT);
+                if mended && told && shard.agent == self.agent {
+                    self.reports.sound(shard.key);
+                }
             }
-            Err(reason) => {
+            Err(Vain { reason, proven }) => {
                 tracing::debug!(key = %shard.key, agent = %shard.agent, reason, "a shard cannot be mended yet");
-                if let Some(trial) = self.lock().get_mut(&shard) {
-                    let pause = PAUSES.get(trial.tries).or(PAUSES.last()).copied().unwrap_or_default();
-                    trial.tries += 1;
-                    trial.due = Instant::now() + pause;
-                    trial.reason = reason;
+                let mut bad = self.lock();
+                let Some(trial) = bad.get_mut(&shard) else { return };
+                let pause = PAUSES.get(trial.tries).or(PAUSES.last()).copied().unwrap_or_default();
+                trial.tries += 1;
+                trial.due = Instant::now() + pause;
+                trial.reason = reason;
+                let tell = proven && !trial.noted && trial.tries >= TRIES_BEFORE_REPORT;
+                drop(bad);
+                if tell {
+                    tracing::warn!(key = %shard.key, "a shard is bad and cannot be mended here");
+                    self.reports.bad(shard.key);
                 }
             }
         }
     }
 
     /// Whether it is mended now; `false` if nothing counts on it there.
-    async fn attempt(&self, BadShard { key, agent }: BadShard) -> Result<bool, String> {
-        let asked = self.holdings.others(key, agent).await.map_err(|error| error.to_string())?;
+    async fn attempt(&self, BadShard { key, agent }: BadShard) -> Result<bool, Vain> {
+        let vain = |error: &dyn std::fmt::Display| Vain { reason: error.to_string(), proven: false };
+        let asked = self.holdings.others(key, agent).await.map_err(|error| vain(&error))?;
         let Some(asked) = asked else { return Ok(false) };
-        let rebuilt = self.peers.rebuild(agent, &asked).await.map_err(|error| error.to_string())?;
+        let rebuilt = match self.peers.rebuild(agent, &asked).await {
+            Ok(rebuilt) => rebuilt,
+            Err(error) => {
+                let hash = asked.places.get(usize::from(key.index)).map(|(_, hash)| *hash).unwrap_or_default();
+                let proven = agent == self.agent && self.peers.is_bad_here(key, hash).await;
+                return Err(Vain { reason: error.to_string(), proven });
+            }
+        };
         for (index, agent) in rebuilt.bad {
             self.add(BadShard { key: ShardKey { stripe: key.stripe, index }, agent });
         }

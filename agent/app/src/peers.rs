@@ -81,6 +81,23 @@ impl Peers {
         }
     }
 
+    /// Whether this agent holds shards.
+    pub(crate) fn holds_shards(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Whether this agent's own store is there and does not have this shard whole. A disk that is unplugged says nothing.
+    pub(crate) async fn is_bad_here(&self, key: ShardKey, hash: ShardHash) -> bool {
+        let Some(store) = &self.store else { return false };
+        match store.verify(key).await {
+            Ok(info) => info.hash != hash,
+            Err(StoreError::NotFound(_) | StoreError::Damaged { .. } | StoreError::Io { .. }) => true,
+            Err(StoreError::Unplugged(_) | StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Invalid(_)) => {
+                false
+            }
+        }
+    }
+
     /// Asks an agent for a shard or to do something with one.
     async fn call(&self, agent: AgentId, urgency: Urgency, request: Request) -> Result<Response, PeerError> {
         let way = match urgency {

@@ -19,8 +19,10 @@ use crate::config::Timing;
 use crate::data_directory::{DataDirectory, Membership};
 use crate::handler::{AgentHandler, Parts};
 use crate::health::Health;
+use crate::holdings::Holdings;
 use crate::machine::{Background, SystemLoad};
 use crate::members::MemberBook;
+use crate::mend::Mender;
 use crate::no_ledger::NoLedger;
 use crate::peers::Peers;
 use crate::rebuild::Rebuilder;
@@ -86,16 +88,25 @@ impl Pair {
                 timing,
                 Some(rebuilder),
             );
+            let (own_peers, members) = (Arc::new(own_peers), Arc::new(book));
+            let ledger_here = holds_ledger.then_some(held);
+            let holdings = Arc::new(Holdings {
+                agent: agents[index],
+                ledger: ledger_here.clone(),
+                network: network.clone(),
+                members: members.clone(),
+            });
             handlers[index].set(Parts {
                 agent: agents[index],
                 store: Some(own),
                 consensus: None,
-                ledger: holds_ledger.then_some(held),
+                ledger: ledger_here,
                 health,
-                members: Arc::new(book),
+                members,
                 network,
-                peers: Arc::new(own_peers),
+                peers: own_peers.clone(),
                 scrubber: None,
+                mender: Arc::new(Mender::new(agents[index], own_peers, holdings, None)),
                 copies: None,
                 foreground: Arc::default(),
                 keeping: Arc::default(),

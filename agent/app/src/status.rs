@@ -31,6 +31,10 @@ pub struct StatusReport {
     pub nodes: Vec<NodeStatus>,
     /// Stripes by how safe they are.
     pub stripes: StripeCounts,
+    /// Shards that their holders have found missing, damaged or unreadable and could not mend in place; the stripes' counts have
+    /// them as missing.
+    #[serde(default)]
+    pub bad_shards: u64,
     /// What waits to be rebuilt.
     pub repair: RepairStatus,
     /// What is done to keep the volume whole, as the agent that leads tells it; null where it does not say.
@@ -52,7 +56,7 @@ pub struct TrashStatus {
 
 impl StatusReport {
     /// Tells of shards that reads or the scrub of the reporting agent found missing or damaged where the ledger has them,
-    /// until they are mended: what is counted by who answers does not show those.
+    /// until they are mended or the ledger knows: until then the stripes' counts do not show those.
     pub(crate) fn tell_bad_shards(&mut self, count: usize) {
         if count == 0 {
             return;
@@ -201,6 +205,7 @@ pub struct StatusInput<'a> {
 pub(crate) struct Findings<'a> {
     pub(crate) nodes: &'a [NodeStatus],
     pub(crate) stripes: StripeCounts,
+    pub(crate) bad_shards: u64,
     pub(crate) survives: u32,
     pub(crate) survives_writing: u32,
     pub(crate) quorum: bool,
@@ -226,6 +231,7 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
     let findings = Findings {
         nodes: &nodes,
         stripes: input.census.counts,
+        bad_shards: input.census.bad_shards,
         survives,
         survives_writing,
         quorum,
@@ -241,6 +247,7 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
         survives_writing,
         quorum,
         stripes: input.census.counts,
+        bad_shards: input.census.bad_shards,
         repair: repair(input.census, input.work.as_ref()),
         work: input.work.clone(),
         trash: input.trash,
@@ -352,6 +359,7 @@ mod bad_shard_tests {
             quorum: true,
             nodes: Vec::new(),
             stripes: StripeCounts::default(),
+            bad_shards: 0,
             repair: RepairStatus::default(),
             work: None,
             trash: TrashStatus::default(),
@@ -451,7 +459,7 @@ mod tests {
         }
 
         fn stripes(mut self, counts: StripeCounts, least_margin: u8) -> Self {
-            self.census = CensusVerdict { counts, least_margin: Some(least_margin), missing_bytes: 0 };
+            self.census = CensusVerdict { counts, least_margin: Some(least_margin), ..CensusVerdict::default() };
             self
         }
 
@@ -503,7 +511,7 @@ mod tests {
     }
 
     fn counts(healthy: u64, degraded: u64, endangered: u64, lost: u64) -> StripeCounts {
-        StripeCounts { total: healthy + degraded + endangered + lost, healthy, degraded, endangered, lost }
+        StripeCounts { total: healthy + degraded + endangered + lost, healthy, degraded, endangered, lost, damaged: 0 }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl StatusBoard {
             absent_after_s: query::care_policy(&*view)?.absent_after_s,
         });
         let met = context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known);
-        report.tell_bad_shards(met + context.mender.pending());
+        report.tell_bad_shards(met + context.mender.unreported());
         report.tell_here(room::refusal(&context.headroom));
         report.tell_here(swap::lost_end(context.data()));
         let twin = context.consensus.as_ref().and_then(Consensus::twin);

@@ -19,6 +19,7 @@ const CALM: [(Reason, &str); 3] =
 /// The sentence.
 pub(crate) fn sentence(findings: &Findings<'_>) -> String {
     let mut sentences = vec![lead(findings)];
+    sentences.extend(found_bad(findings));
     if !findings.quorum {
         sentences.push(no_quorum(findings));
     }
@@ -108,6 +109,16 @@ fn lead(findings: &Findings<'_>) -> String {
     let silent = silent(findings.nodes);
     let stripes = &findings.stripes;
     let who = if silent.is_empty() { String::new() } else { format!(" {}.", does_not_answer(&silent)) };
+    if stripes.damaged > 0 {
+        let damaged = if stripes.damaged == 1 { "1 stripe has" } else { &format!("{} stripes have", stripes.damaged) };
+        let told = "`shoal pool check` names the files: put them back from elsewhere";
+        let others = match stripes.lost - stripes.damaged {
+            0 => String::new(),
+            1 => " Another needs agents that do not answer.".to_owned(),
+            more => format!(" {more} others need agents that do not answer."),
+        };
+        return format!("Some data is lost: {damaged} too few sound shards left; {told}.{others}{who}");
+    }
     if stripes.lost > 0 {
         let stripes =
             if stripes.lost == 1 { "1 stripe needs".to_owned() } else { format!("{} stripes need", stripes.lost) };
@@ -140,6 +151,15 @@ fn lead(findings: &Findings<'_>) -> String {
         return "Working, on one agent only.".to_owned();
     }
     HEALTHY.to_owned()
+}
+
+/// Shards that are missing though their agents answer.
+fn found_bad(findings: &Findings<'_>) -> Option<String> {
+    match findings.bad_shards {
+        0 => None,
+        1 => Some("1 shard was found missing or damaged on a disk that answers.".to_owned()),
+        more => Some(format!("{more} shards were found missing or damaged on disks that answer.")),
+    }
 }
 
 fn reason(node: &NodeStatus) -> String {

@@ -54,10 +54,13 @@ pub(crate) enum Method {
     ShardOthers = 16,
     /// How your scrub stands: [`ScrubAsk`]; a [`crate::scrub::report::ScrubReport`] comes in the body.
     Scrub = 17,
+    /// What the asker has found of shards of its own: [`ShardsFound`]; answers which of its shards the ledger has as bad, when
+    /// the ledger has taken it. Asked by agents without a ledger.
+    ShardsFound = 18,
 }
 
 impl Method {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -74,6 +77,7 @@ impl Method {
         Self::ShardsExpected,
         Self::ShardOthers,
         Self::Scrub,
+        Self::ShardsFound,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -216,6 +220,15 @@ pub(crate) struct StripeRecutDone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShardsExpected {
     pub(crate) after: Option<StripeId>,
+}
+
+/// What a holder has found of shards that count on it; [`shoal_ledger::limits::MOVES_PER_COMMAND_LIMIT`] of each at most.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct ShardsFound {
+    /// Missing, damaged or unreadable, and not to be mended there for now.
+    pub(crate) bad: Vec<ShardKey>,
+    /// Whole again.
+    pub(crate) sound: Vec<ShardKey>,
 }
 
 /// How your scrub stands.
@@ -394,6 +407,7 @@ mod tests {
             let _ = decode::<ShardRebuild>(&bytes);
             let _ = decode::<ShardsExpected>(&bytes);
             let _ = decode::<ScrubAsk>(&bytes);
+            let _ = decode::<ShardsFound>(&bytes);
             let _ = decode::<crate::holdings::Share>(&bytes);
             let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);
             let _ = decode::<crate::health::SelfReport>(&bytes);

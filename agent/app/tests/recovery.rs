@@ -35,6 +35,12 @@ fn recovered(data: &Path, arguments: &[&str]) -> Result<Value> {
 }
 
 /// Waits until an agent sees so many answer and changes can be agreed on.
+/// What `pool check` reports, however it ends.
+fn checked(agent: &AgentProcess) -> Result<Value> {
+    let output = agent.shoal(&["pool", "check", "--json"])?;
+    serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 fn wait_until_up(agent: &AgentProcess, count: usize) -> Result<()> {
     wait_until("the pool to go on", DEADLINE, || {
         let Ok(status) = agent.json(&["status"]) else { return Ok(None) };
@@ -132,7 +138,7 @@ fn a_pool_without_voters_goes_on_from_a_learner_and_an_old_voter_that_returns_jo
     let after = RandomBytes::new(99).take(2_000_000);
     going_on[1].client().request("PUT", "/pool/after", &[], &after)?.expect(&[201])?;
     wait_until_served(&going_on[2], "/pool/after", &after)?;
-    let check = going_on[0].json(&["pool", "check"])?;
+    let check = checked(&going_on[0])?;
     ensure!(check["lost"] == 0 && check["missing_shards"] == 0 && check["fresh"] == true, "{check}");
     ensure!(check["short"].as_u64() > Some(0) && check["silent"].as_array().map(Vec::len) == Some(2), "{check}");
 
@@ -155,7 +161,7 @@ fn a_pool_without_voters_goes_on_from_a_learner_and_an_old_voter_that_returns_jo
     })?;
     returned.client().request("PUT", "/pool/by-the-returned", &[], &after)?.expect(&[201])?;
     wait_until_served(&going_on[0], "/pool/by-the-returned", &after)?;
-    let check = returned.json(&["pool", "check"])?;
+    let check = checked(&returned)?;
     ensure!(check["lost"] == 0 && check["missing_shards"] == 0, "its shards are there: {check}");
     ensure!(check["silent"].as_array().is_some_and(|silent| silent.len() == 1), "{check}");
     Ok(())

@@ -43,8 +43,9 @@ impl Drive {
         let mut targets = targets(shared, policy, record.plain_bytes as usize, &excluded)?;
         targets.urgency = Urgency::Background;
         let up: BTreeSet<_> = shared.peers.candidates().iter().filter(|c| !c.suspect).map(|c| c.agent).collect();
-        let whole = record.shards.iter().all(|place| place.agent.is_some_and(|agent| up.contains(&agent)));
-        if whole && (targets.geometry.k, targets.geometry.m) == (record.k, record.m) {
+        let bad = query::bad_places(&*shared.view()?, stripe, &record)?;
+        let placed = record.shards.iter().all(|place| place.agent.is_some_and(|agent| up.contains(&agent)));
+        if placed && bad.is_empty() && (targets.geometry.k, targets.geometry.m) == (record.k, record.m) {
             return Ok(Recut::Needless);
         }
         let permit = shared.work.acquire().await.map_err(|_| DriveError::Interrupted("the drive"))?;

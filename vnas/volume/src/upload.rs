@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dci_proto::{AgentId, ContentId};
-use shoal_ledger::{ChunkRef, NewStripe, ShardPlace, StripeRecord};
+use shoal_ledger::{ChunkRef, NewStripe, ShardPlace, StripeRecord, query};
 use shoal_placement::{Candidate, Geometry, choose, geometry, small_file_geometry};
 
 use crate::fetch::{Stripe, fetch};
@@ -102,12 +102,16 @@ pub(crate) async fn store_chunk(
 }
 
 /// Whether a stripe the pool has already keeps a chunk as well as a new one would: as much parity, every shard on an
-/// agent that is up, and bytes that can be read. An upload is answered for on the strength of it.
+/// agent that is up and has not found it bad, and bytes that can be read. An upload is answered for on the strength of it.
 async fn is_fit(shared: &Shared, stripe: &Stripe, geometry: Geometry) -> bool {
     let up: BTreeSet<AgentId> =
         shared.peers.candidates().iter().filter(|candidate| !candidate.suspect).map(|c| c.agent).collect();
     let placed = |place: &ShardPlace| place.agent.is_some_and(|agent| up.contains(&agent));
     if stripe.record.m < geometry.m || !stripe.record.shards.iter().all(placed) {
+        return false;
+    }
+    let bad = shared.view().and_then(|view| Ok(query::bad_places(&*view, stripe.id, &stripe.record)?));
+    if !bad.is_ok_and(|bad| bad.is_empty()) {
         return false;
     }
     match fetch(shared, stripe, 0..stripe.record.plain_bytes).await {

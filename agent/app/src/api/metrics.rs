@@ -79,6 +79,7 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     ];
     let samples: Vec<_> = by_health.iter().map(|(name, count)| (label("health", name), *count as f64)).collect();
     page.metric("stripes", "gauge", "Stripes by health.", &samples);
+    page.gauge("bad_shards", "Shards found bad by their agents and not mended in place.", report.bad_shards as f64);
     page.gauge("repair_queued_bytes", "Bytes of shards that wait to be rebuilt.", report.repair.queued_bytes as f64);
     let up: Vec<_> = report.nodes.iter().map(|node| (label("agent", &node.name), flag(node.state.answers()))).collect();
     page.metric("agent_up", "gauge", "Whether an agent answers.", &up);

@@ -1,5 +1,6 @@
 //! `shoal pool check`: whether the ledger agrees with the shards on the disks. Asks every agent that answers which shards it
-//! has, page by page, and holds that against the ledger's stripes. Changes nothing and reads no shard.
+//! has, page by page, and holds that against the ledger's stripes. Reads no shard; what an agent that answers does not have it is
+//! asked to make anew.
 //!
 //! The pool goes on meanwhile: what looks wrong is looked at once more in the ledger as it is at the end.
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use dci_proto::{AgentId, ContentId, ShardKey, StripeId};
 use serde::{Deserialize, Serialize};
-use shoal_ledger::{AgentRecord, KvRead, StripeRecord, query};
+use shoal_ledger::{AgentRecord, KvError, KvRead, StripeRecord, query};
+use shoal_volume::BadShard;
 use tokio::time::Instant;
 
 use crate::AgentError;
@@ -23,8 +25,8 @@ use shelf::Shelf;
 const STRIPES_AT_ONCE: usize = 500;
 /// Stripes that look wrong and are looked at once more, at most; others count as they looked.
 const SUSPECTS_LIMIT: usize = 10_000;
-/// Lost contents whose files are named, at most.
-const LOST_REMEMBERED: usize = 10_000;
+/// Lost contents, and such that lack shards, whose files are named, at most.
+const NAMED_CONTENTS: usize = 10_000;
 /// Pause between two steps: people go first.
 const STEP_PAUSE: Duration = Duration::from_millis(2);
 
@@ -43,6 +45,12 @@ pub(crate) struct CheckReport {
     pub(crate) lost: u64,
     /// Shards the ledger expects on agents that answer and that are not there.
     pub(crate) missing_shards: u64,
+    /// Of these, how many their agents have been asked to make anew.
+    #[serde(default)]
+    pub(crate) taken_up: u64,
+    /// Shards that their agents have found missing, damaged or unreadable and could not mend in place.
+    #[serde(default)]
+    pub(crate) bad_shards: u64,
     /// Members that hold shards and do not answer; what they have is not known.
     pub(crate) silent: Vec<String>,
     /// Shards that no stripe names, by agent: written after what the ledger knows, or on their way. They are kept for a
@@ -52,6 +60,12 @@ pub(crate) struct CheckReport {
     pub(crate) lost_files: Vec<String>,
     /// How many those are in all.
     pub(crate) lost_files_total: u64,
+    /// Paths of files that can be read and lack shards, the first hundred.
+    #[serde(default)]
+    pub(crate) short_files: Vec<String>,
+    /// How many those are in all.
+    #[serde(default)]
+    pub(crate) short_files_total: u64,
     /// How long it took.
     pub(crate) took_ms: u64,
 }
@@ -114,6 +128,18 @@ struct Check<'a> {
     report: CheckReport,
     suspects: Vec<StripeId>,
     lost: BTreeSet<ContentId>,
+    short: BTreeSet<ContentId>,
+}
+
+/// What a check finds of one stripe.
+#[derive(Default)]
+struct Found {
+    /// Shards that are there, by all that is known.
+    present: usize,
+    /// Shards that should be on agents that answer and are not.
+    missing: Vec<BadShard>,
+    /// Shards that their agents have found bad.
+    bad: u64,
 }
 
 impl<'a> Check<'a> {
@@ -133,6 +159,7 @@ impl<'a> Check<'a> {
             report: CheckReport { position: query::position(&*view)?, fresh, ..CheckReport::default() },
             suspects: Vec::new(),
             lost: BTreeSet::new(),
+            short: BTreeSet::new(),
         };
         check.compare(&view).await?;
         check.look_again().await?;
@@ -146,10 +173,12 @@ impl<'a> Check<'a> {
         report.unnamed = check.shelves.values().map(|shelf| (name(&shelf.agent()), shelf.unnamed())).collect();
         report.unnamed.retain(|_, count| *count > 0);
         let view = context.ledger.view()?;
-        let lost = check.lost;
-        let named = tokio::task::spawn_blocking(move || files::of_contents(&*view, &lost)).await;
-        let named = named.map_err(|error| AgentError::Internal(error.to_string()))??;
-        (report.lost_files, report.lost_files_total) = named;
+        let (lost, short) = (check.lost, check.short);
+        let name = move || Ok::<_, KvError>((files::of_contents(&*view, &lost)?, files::of_contents(&*view, &short)?));
+        let named = tokio::task::spawn_blocking(name).await;
+        let (lost, short) = named.map_err(|error| AgentError::Internal(error.to_string()))??;
+        (report.lost_files, report.lost_files_total) = lost;
+        (report.short_files, report.short_files_total) = short;
         report.took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(report)
     }
@@ -170,7 +199,8 @@ impl<'a> Check<'a> {
                 );
             }
             for (id, record) in &page {
-                self.judge(*id, record, &|agent, key| found.contains(&(agent, key)));
+                let bad = query::bad_places(&**view, *id, record)?;
+                self.judge(*id, record, &bad, &|agent, key| found.contains(&(agent, key)));
             }
             self.context.check.lock().stripes_done += page.len() as u64;
             tokio::time::sleep(STEP_PAUSE).await;
@@ -181,40 +211,50 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, id: StripeId, record: &StripeRecord, has: &dyn Fn(AgentId, ShardKey) -> bool) {
-        let (present, missing) = self.count(id, record, has);
-        if missing > 0 && self.suspects.len() < SUSPECTS_LIMIT {
+    fn judge(&mut self, id: StripeId, record: &StripeRecord, bad: &[u8], has: &dyn Fn(AgentId, ShardKey) -> bool) {
+        let found = self.count(id, record, bad, has);
+        if !(found.missing.is_empty() && found.bad == 0) && self.suspects.len() < SUSPECTS_LIMIT {
             self.suspects.push(id);
             return;
         }
-        self.note(record, present, missing);
+        self.note(record, &found);
     }
 
-    /// Shards that are there, and those that should be on agents that answer and are not.
-    fn count(&self, id: StripeId, record: &StripeRecord, has: &dyn Fn(AgentId, ShardKey) -> bool) -> (usize, u64) {
-        let (mut present, mut missing) = (0, 0);
+    fn count(&self, id: StripeId, record: &StripeRecord, bad: &[u8], has: &dyn Fn(AgentId, ShardKey) -> bool) -> Found {
+        let mut found = Found::default();
         for (place, index) in record.shards.iter().zip(0u8..) {
             let Some(agent) = place.agent else { continue };
-            if has(agent, ShardKey { stripe: id, index }) {
-                present += 1;
+            let key = ShardKey { stripe: id, index };
+            if bad.contains(&index) {
+                found.bad += 1;
+            } else if has(agent, key) {
+                found.present += 1;
             } else if self.shelves.get(&agent).is_some_and(|shelf| !shelf.failed()) {
-                missing += 1;
+                found.missing.push(BadShard { key, agent });
             }
         }
-        (present, missing)
+        found
     }
 
-    fn note(&mut self, record: &StripeRecord, present: usize, missing: u64) {
-        self.report.missing_shards += missing;
-        if present >= record.shards.len() {
+    /// Counts a stripe, and has made anew what is not where it should be.
+    fn note(&mut self, record: &StripeRecord, found: &Found) {
+        self.report.missing_shards += found.missing.len() as u64;
+        self.report.bad_shards += found.bad;
+        for shard in &found.missing {
+            self.report.taken_up += u64::from(self.context.mender.add(*shard));
+        }
+        let contents = if found.present >= record.shards.len() {
             self.report.whole += 1;
-        } else if present >= usize::from(record.k) {
+            return;
+        } else if found.present >= usize::from(record.k) {
             self.report.short += 1;
+            &mut self.short
         } else {
             self.report.lost += 1;
-            if self.lost.len() < LOST_REMEMBERED {
-                self.lost.insert(record.content);
-            }
+            &mut self.lost
+        };
+        if contents.len() < NAMED_CONTENTS {
+            contents.insert(record.content);
         }
     }
 
@@ -233,8 +273,9 @@ impl<'a> Check<'a> {
                     found.insert((agent, key));
                 }
             }
-            let (present, missing) = self.count(id, &record, &|agent, key| found.contains(&(agent, key)));
-            self.note(&record, present, missing);
+            let bad = query::bad_places(&*view, id, &record)?;
+            let found = self.count(id, &record, &bad, &|agent, key| found.contains(&(agent, key)));
+            self.note(&record, &found);
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ pub enum CliError {
     /// An agent cannot be switched off now; what would be has been told.
     #[error("{0} is not safe to switch off now")]
     NotSafe(String),
+    /// Something of the volume lacks shards or is lost; what has been told.
+    #[error("the volume is not whole: {0}")]
+    NotWhole(String),
     /// No agent answers.
     #[error("no agent answers at {address}: {reason}")]
     NoAgent {
@@ -58,6 +61,7 @@ impl CliError {
             Self::Usage(_) => 2,
             Self::Refused(_) => 5,
             Self::NotSafe(_) => 12,
+            Self::NotWhole(_) => 13,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {
                 401 | 403 => 4,

@@ -32,7 +32,8 @@ pub use exit::CliError;
 /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no agent answers; 4 not signed in or not allowed; 5 refused (not
 /// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
 /// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
-/// computer's clock is years off; 12 the agent is not safe to switch off.
+/// computer's clock is years off; 12 the agent is not safe to switch off;
+/// 13 the volume lacks shards or has lost some.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
 struct Arguments {
@@ -156,7 +157,9 @@ enum Command {
 
 #[derive(Subcommand)]
 enum PoolCommand {
-    /// Compare the ledger with the shards that the agents have. Changes nothing.
+    /// Compare the ledger with the shards that the agents have, and name the files that lack some or are lost.
+    ///
+    /// Shards that are missing are made anew by their agents. Ends with code 13 where stripes lack shards or are lost.
     ///
     /// Example: shoal pool check --json
     Check,

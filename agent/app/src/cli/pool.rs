@@ -12,9 +12,14 @@ use crate::AgentError;
 use crate::check::{CheckReport, CheckState};
 use crate::config::default_data_directory;
 use crate::recover::{self, Choice, Plan};
+use crate::words::stripes;
 
 /// Time between two looks how far a check is.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// What can be done about files that are lost.
+const PUT_BACK: &str =
+    "What stays lost has to be put back: the same bytes written again, under any name, heal it; else delete it.";
 
 /// Recovers a pool from what an agent of this computer kept.
 pub(super) fn recover(
@@ -73,6 +78,19 @@ pub(super) fn recover(
     Ok(())
 }
 
+/// Files under a heading, the first of them by name.
+fn tell_files(what: &str, total: u64, named: &[String]) {
+    if total == 0 {
+        return;
+    }
+    say!("\n{total} {} {what}:", if total == 1 { "file" } else { "files" });
+    named.iter().for_each(|path| say!("  {path}"));
+    match total.saturating_sub(named.len() as u64) {
+        0 => {}
+        more => say!("  and {more} more"),
+    }
+}
+
 fn agreed() -> bool {
     eprint!("\nType yes to go on: ");
     let mut line = String::new();
@@ -122,22 +140,35 @@ pub(super) fn check(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
     }
     let report = state.report.ok_or_else(|| CliError::Failed("the check left no report".into()))?;
     if json {
-        return answer(&report);
+        answer(&report)?;
+    } else {
+        tell_check(&report);
     }
-    tell_check(&report);
-    Ok(())
+    if report.short + report.lost == 0 {
+        return Ok(());
+    }
+    Err(CliError::NotWhole(format!("{} readable but short of shards, {} lost", stripes(report.short), report.lost)))
 }
 
 fn tell_check(report: &CheckReport) {
-    let stripes = report.whole + report.short + report.lost;
+    let total = report.whole + report.short + report.lost;
     say!(
-        "{stripes} stripes: {} whole, {} readable but short of shards, {} lost.",
+        "{total} stripes: {} whole, {} readable but short of shards, {} lost.",
         report.whole,
         report.short,
         report.lost
     );
     if report.missing_shards > 0 {
-        say!("{} shards are not where the ledger has them.", report.missing_shards);
+        say!(
+            "{} shards are not where the ledger has them; their agents have been asked to make them anew.",
+            report.missing_shards
+        );
+    }
+    if report.bad_shards > 0 {
+        say!(
+            "{} shards were found missing, damaged or unreadable by their agents, and count as lost.",
+            report.bad_shards
+        );
     }
     if !report.silent.is_empty() {
         say!("Not asked, for they do not answer: {}.", report.silent.join(", "));
@@ -147,9 +178,20 @@ fn tell_check(report: &CheckReport) {
             "{count} shards on {agent} belong to no file: written after what the ledger knows, or on their way. They are kept for a day."
         );
     }
-    if report.lost_files_total > 0 {
-        say!("\n{} files cannot be read now:", report.lost_files_total);
-        report.lost_files.iter().for_each(|path| say!("  {path}"));
+    tell_files("cannot be read now", report.lost_files_total, &report.lost_files);
+    if report.lost > 0 {
+        say!(
+            "{}",
+            if report.silent.is_empty() {
+                PUT_BACK.to_owned()
+            } else {
+                format!("Start {} first. {PUT_BACK}", report.silent.join(", "))
+            }
+        );
+    }
+    tell_files("can be read but lack shards", report.short_files_total, &report.short_files);
+    if report.short > 0 {
+        say!("What lacks shards is rebuilt by itself where there is room; `shoal status` says how far it is.");
     }
     if !report.fresh {
         say!("\nThe pool cannot agree on changes now, so the ledger asked may be behind.");

@@ -49,7 +49,9 @@ pub(super) fn scrub(agent: &AgentChoice, options: &ScrubOptions, json: bool) -> 
     match overview.agents.iter().filter_map(|agent| agent.report.as_ref()).map(|report| report.unmended).sum() {
         0u64 => Ok(()),
         _ if options.status => Ok(()),
-        unmended => Err(CliError::Failed(format!("{unmended} shards could not be mended yet; trying goes on"))),
+        unmended => Err(CliError::Failed(format!(
+            "{unmended} shards could not be mended where they are yet; trying goes on, and what stays bad is rebuilt elsewhere"
+        ))),
     }
 }
 

@@ -25,6 +25,8 @@ struct Met {
     /// Shards that could not be read, written or dropped: a bad sector is one event, however often it is met.
     failing: BTreeSet<ShardKey>,
     damaged: BTreeSet<ShardKey>,
+    /// Shards that could not be read, for whoever mends to take up.
+    unreadable: BTreeSet<ShardKey>,
     reads: Trend,
 }
 
@@ -48,6 +50,19 @@ impl StoreMeter {
             damaged_shards: met.damaged.len() as u64,
             read_means_us: met.reads.means_us(),
         }
+    }
+
+    /// Shards that could not be read since this was asked last.
+    pub(crate) fn take_unreadable(&self) -> BTreeSet<ShardKey> {
+        std::mem::take(&mut self.met().unreadable)
+    }
+
+    /// Counts what came of reading a shard.
+    fn note_read<T>(&self, key: ShardKey, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(result, Err(StoreError::Io { .. })) {
+            tell_apart(&mut self.met().unreadable, key);
+        }
+        self.note(Some(key), result)
     }
 
     /// Counts what came of an operation, on this shard or on none.
@@ -90,15 +105,15 @@ impl ShardStore for MeteredStore {
         if result.is_ok() {
             self.meter.met().reads.take(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
-        self.meter.note(Some(key), result)
+        self.meter.note_read(key, result)
     }
 
     async fn info(&self, key: ShardKey) -> Result<Option<ShardInfo>, StoreError> {
-        self.meter.note(Some(key), self.inner.info(key).await)
+        self.meter.note_read(key, self.inner.info(key).await)
     }
 
     async fn verify(&self, key: ShardKey) -> Result<ShardInfo, StoreError> {
-        self.meter.note(Some(key), self.inner.verify(key).await)
+        self.meter.note_read(key, self.inner.verify(key).await)
     }
 
     async fn delete(&self, key: ShardKey) -> Result<(), StoreError> {
@@ -132,6 +147,8 @@ mod tests {
         for key in [keys, keys, keys].as_flattened() {
             let _ = store.get(*key, None).await;
         }
+        let unreadable = if rates.io_error > 0.0 { keys.to_vec() } else { Vec::new() };
+        assert_eq!(meter.take_unreadable().into_iter().collect::<Vec<_>>(), unreadable);
         meter.counts()
     }
 

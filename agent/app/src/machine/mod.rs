@@ -11,7 +11,7 @@ mod wake;
 pub use background::{Background, Turn};
 pub(crate) use checkup::{Checkup, OwnStores};
 pub use load::{Foreground, LoadSource, SystemLoad};
-pub(crate) use metered_store::MeteredStore;
+pub(crate) use metered_store::{MeteredStore, StoreMeter};
 pub use smart::SmartConfig;
 pub(crate) use wake::WakeWatch;
 pub use wake::{Wake, Woken};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
+use shoal_care::bad_places;
 use shoal_ledger::{KvError, KvRead, query};
 
 use crate::AgentError;
@@ -52,8 +53,11 @@ fn loss(view: &dyn KvRead, agent: AgentId, others: &BTreeSet<AgentId>) -> Result
         ..RemovalLoss::default()
     };
     let mut contents = BTreeSet::new();
-    query::stripes(view, None, &mut |_, record| {
-        let holders = || record.shards.iter().filter_map(|place| place.agent);
+    let bad = query::bad_shards_of_all(view)?;
+    query::stripes(view, None, &mut |stripe, record| {
+        let bad = bad_places(&bad, stripe, &record);
+        let sound = || (0u8..).zip(&record.shards).filter(|(index, _)| !bad.contains(index));
+        let holders = || sound().filter_map(|(_, place)| place.agent);
         if holders().any(|holder| holder == agent) {
             let left = holders().filter(|holder| others.contains(holder)).count();
             let bytes = u64::from(record.plain_bytes);
