@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey};
 use shoal_care::{OrphanBook, Patience, PresenceCore};
-use shoal_ledger::AgentRoles;
+use shoal_ledger::{AgentRoles, LedgerClock};
 
 use crate::disk::Disk;
 use crate::exec::{Locks, Slot};
@@ -33,6 +33,8 @@ pub(crate) struct Agent {
     pub(crate) gone: bool,
     /// How far its wall clock is off.
     pub(crate) wall_offset_ms: i64,
+    /// The ledger's time as it has seen it pass.
+    pub(crate) clock: LedgerClock,
     pub(crate) disk: Disk,
     pub(crate) locks: Locks<ShardKey>,
     /// How far its copy of the ledger is.
@@ -60,6 +62,7 @@ impl Agent {
             on_wake: Vec::new(),
             gone: false,
             wall_offset_ms: 0,
+            clock: LedgerClock::default(),
             disk,
             locks: Locks::default(),
             applied: 0,
@@ -82,6 +85,7 @@ impl Agent {
         self.waiting.clear();
         self.on_wake.clear();
         self.leads = None;
+        self.clock = LedgerClock::default();
         self.presence = presence();
     }
 }

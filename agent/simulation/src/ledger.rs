@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dci_proto::{CommandId, ShardKey};
-use shoal_ledger::{Batch, Command, KvRead, MoveId, Outcome, Rejection, Submission, apply};
+use shoal_ledger::{Batch, Command, KvRead, MoveId, Outcome, Rejection, Submission, agreed_ms, apply};
 
 use crate::checkers;
 use crate::exec::{MS, Owner, SECOND, Slot};
@@ -51,7 +51,6 @@ pub(crate) struct Log {
     pub(crate) leader: Option<usize>,
     pub(crate) term: u64,
     looks_without_majority: u32,
-    last_entry_us: u64,
     pending: Vec<(Submission, Slot<Reply>)>,
     proposing: bool,
     limbo: Vec<Submission>,
@@ -99,11 +98,12 @@ impl World {
         self.log.leader == Some(agent) && self.agents[agent].leads == Some(self.log.term) && self.has_majority(agent)
     }
 
-    /// What a leader stamps an entry with: its wall clock, but never less than the ledger's time and what has passed since by
-    /// its steady clock. Else a leader whose clock is ahead would make time stand still for those after it.
-    fn stamp_ms(&self, leader: usize) -> u64 {
-        let passed_ms = (self.now_us - self.log.last_entry_us) / 1_000;
-        self.wall_ms(leader).max(self.ledger_ms() + passed_ms)
+    /// What a leader stamps an entry with: the ledger's time as it has seen it pass, pushed on by the wall clocks of those it
+    /// reaches.
+    pub(crate) fn stamp_ms(&self, leader: usize) -> u64 {
+        let heard = (0..self.agents.len()).filter(|one| self.agents[*one].holds_ledger() && self.linked(leader, *one));
+        let agreed_ms = agreed_ms(heard.map(|one| self.wall_ms(one)));
+        self.agents[leader].clock.now_ms(self.steady_us(leader) / 1_000, agreed_ms)
     }
 
     /// Commits one entry.
@@ -128,7 +128,6 @@ impl World {
                 self.took_effect(position, &submission.command, &result);
             }
         }
-        self.log.last_entry_us = self.now_us;
         self.log.batches.push(batch);
         self.counters.entries += 1;
         self.agents[leader].applied = position;
@@ -166,7 +165,10 @@ impl World {
     }
 
     fn note_applied(&mut self, agent: usize) {
+        let seen_ms = shoal_ledger::query::time_ms(&self.view(agent)).unwrap_or(0);
+        let steady_ms = self.steady_us(agent) / 1_000;
         let agent = &mut self.agents[agent];
+        agent.clock.see(seen_ms, steady_ms);
         let applied = agent.applied;
         agent.waiting.retain(|(position, slot)| {
             let reached = *position <= applied;

@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) violation: Option<Violation>,
     /// Whether faults are over and everything is to come right.
     pub(crate) healed: bool,
+    /// When the first entry was committed after that, and what it was stamped with.
+    pub(crate) first_healed: Option<(u64, u64)>,
     /// Whether clients have stopped.
     pub(crate) clients_done: bool,
     next_id: u64,
@@ -109,6 +111,7 @@ impl World {
             record: Record::default(),
             violation: None,
             healed: false,
+            first_healed: None,
             clients_done: false,
             next_id: 0,
         }

@@ -10,6 +10,7 @@ pub(crate) mod names_linearizable;
 pub(crate) mod no_clock_orders;
 pub(crate) mod one_agent_one_shard;
 pub(crate) mod reads_true;
+pub(crate) mod time_passes;
 
 use dci_proto::ShardKey;
 
@@ -24,6 +25,7 @@ pub(crate) fn after_commit(world: &mut World, position: u64) {
     one_agent_one_shard::check(world, position);
     acked_survives::after_commit(world, position);
     memory_bounded::ledger(world);
+    time_passes::after_commit(world);
 }
 
 /// After a shard was taken in.
@@ -45,6 +47,7 @@ pub(crate) fn after_crash(world: &mut World, agent: usize) {
 pub(crate) fn at_the_end(world: &mut World) {
     acked_survives::all(world);
     convergence::books(world);
+    time_passes::at_the_end(world);
     formats::newer_is_refused(world);
     no_clock_orders::check(world);
 }

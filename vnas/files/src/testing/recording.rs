@@ -118,6 +118,8 @@ struct Active {
     known: Known,
     next_file: u64,
     operations: Vec<Operation>,
+    /// The next sync of a directory is to fail.
+    fails_directory_sync: bool,
 }
 
 static RECORDINGS: Mutex<Vec<Active>> = Mutex::new(Vec::new());
@@ -152,7 +154,8 @@ impl Recording {
     fn begin(root: &Path, base: Disk, known: Known) -> io::Result<Self> {
         let root = root.canonicalize()?;
         let next_file = base.next_file();
-        recordings().push(Active { root: root.clone(), known, next_file, operations: Vec::new() });
+        let (at, operations) = (root.clone(), Vec::new());
+        recordings().push(Active { root: at, known, next_file, operations, fails_directory_sync: false });
         RECORDING.fetch_add(1, Ordering::SeqCst);
         Ok(Self { root, base })
     }
@@ -160,6 +163,11 @@ impl Recording {
     /// Notes how far the test is.
     pub fn mark(&self, number: u64) {
         self.with(|active| active.operations.push(Operation::Mark(number)));
+    }
+
+    /// Has the next sync of a directory fail, as a disk may; what was done before it stays as it is.
+    pub fn fail_next_directory_sync(&self) {
+        self.with(|active| active.fails_directory_sync = true);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Active) -> T) -> Option<T> {
@@ -229,6 +237,11 @@ pub(crate) fn changed(change: &Change<'_>, make: impl FnOnce() -> io::Result<()>
     // Held meanwhile, so that the order noted is the order in which things were done.
     let mut recordings = recordings();
     let noted = recordings.iter().enumerate().find_map(|(at, active)| Some((at, active.operation(change)?)));
+    if let Some((at, Operation::SyncDirectory { .. })) = noted
+        && std::mem::take(&mut recordings[at].fails_directory_sync)
+    {
+        return Err(io::Error::other("the test has this sync fail"));
+    }
     make()?;
     if let Some((at, operation)) = noted {
         recordings[at].operations.push(operation);

@@ -133,8 +133,14 @@ impl Segments {
     /// Makes a new, empty segment, its name durable.
     fn create(&self, segment: u32) -> Result<Arc<File>, StoreError> {
         let create = || -> io::Result<File> {
-            let mut options = OpenOptions::new();
-            let file = shoal_files::create(&self.path(segment), options.read(true).write(true).create_new(true))?;
+            let (path, mut options) = (self.path(segment), OpenOptions::new());
+            let file = match shoal_files::create(&path, options.read(true).write(true).create_new(true)) {
+                // Left empty by a try whose name could not be made durable. One that holds something is somebody's.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::metadata(&path)?.len() == 0 => {
+                    OpenOptions::new().read(true).write(true).open(&path)?
+                }
+                made => made?,
+            };
             sync_directory(&self.directory)?;
             Ok(file)
         };
