@@ -11,6 +11,7 @@
 //! acknowledged and is cut off. Anything broken before a sound frame is damage and is reported. `committed` rides
 //! along so that a restart knows how far to apply without another fsync.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::ConsensusError;
@@ -205,7 +206,87 @@ fn mend_entries(mut entries: &mut [u8]) {
     }
 }
 
-/// Where the next sound frame begins.
+/// A place where a frame may begin, by its head.
+struct MaybeFrame {
+    at: usize,
+    /// Where its body begins and ends.
+    body: Range<usize>,
+    /// The checksum of the length in its head, and that of both length and body, as the head has it.
+    length_crc: u32,
+    checksum: u32,
+}
+
+fn maybe_frame(bytes: &[u8], at: usize) -> Option<MaybeFrame> {
+    let (head, rest) = bytes.get(at..)?.split_first_chunk::<FRAME_HEAD_BYTES>()?;
+    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    let fits = head[..4] == *FRAME_MAGIC && length as usize <= FRAME_LIMIT_BYTES.min(rest.len());
+    let begin = at + FRAME_HEAD_BYTES;
+    fits.then(|| MaybeFrame {
+        at,
+        body: begin..begin + length as usize,
+        length_crc: crc32c::crc32c(&length.to_le_bytes()),
+        checksum: u32::from_le_bytes([head[8], head[9], head[10], head[11]]),
+    })
+}
+
+/// Where the next sound frame begins. Each byte is looked at a bounded number of times, however many places look like the
+/// beginning of a frame: the checksum of a body follows from those of all bytes before its begin and before its end.
 fn next_sound_frame(bytes: &[u8]) -> Option<usize> {
-    (0..bytes.len()).find(|&at| bytes[at..].starts_with(FRAME_MAGIC) && frame_body(&bytes[at..]).is_some())
+    let places: Vec<MaybeFrame> = (0..bytes.len()).filter_map(|at| maybe_frame(bytes, at)).collect();
+    let mut ends: Vec<usize> = places.iter().flat_map(|place| [place.body.start, place.body.end]).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let (mut done, mut crc) = (0, 0);
+    let crcs = ends.iter().map(|end| {
+        crc = crc32c::crc32c_append(crc, &bytes[done..*end]);
+        done = *end;
+        crc
+    });
+    let crcs: Vec<u32> = crcs.collect();
+    let crc_before = |end: usize| ends.binary_search(&end).map_or(0, |at| crcs[at]);
+    let is_sound = |place: &&MaybeFrame| {
+        let before = crc_before(place.body.start) ^ place.length_crc;
+        crc_before(place.body.end) ^ crc32c::crc32c_combine(before, 0, place.body.len()) == place.checksum
+    };
+    places.iter().find(is_sound).map(|place| place.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u32).to_le_bytes();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&length), body);
+        [FRAME_MAGIC, &length[..], &checksum.to_le_bytes(), body].concat()
+    }
+
+    #[test]
+    fn a_sound_frame_is_found_wherever_it_lies_and_nothing_else_is() {
+        let sound = frame(b"what was written");
+        let mut broken = sound.clone();
+        broken[20] ^= 1;
+        for (before, at) in
+            [(Vec::new(), 0), (vec![7; 33], 33), ([broken.clone(), vec![0; 5]].concat(), broken.len() + 5)]
+        {
+            let bytes = [&before[..], &sound, b"and more"].concat();
+            assert_eq!(next_sound_frame(&bytes), Some(at));
+            assert!(frame_body(&bytes[at..]).is_some());
+        }
+        for bytes in [broken, sound[..sound.len() - 1].to_vec(), b"FRAM".to_vec(), Vec::new()] {
+            assert_eq!(next_sound_frame(&bytes), None);
+        }
+        assert_eq!(next_sound_frame(&[b"FRAM".to_vec(), frame(b"")].concat()), Some(4), "an empty one");
+    }
+
+    #[test]
+    fn many_heads_that_each_announce_all_that_follows_are_looked_through_in_one_go() {
+        let mut bytes = Vec::new();
+        let heads: u32 = 40_000;
+        for head in 0..heads {
+            let length = (heads - head - 1) * FRAME_HEAD_BYTES as u32;
+            bytes.extend_from_slice(&[FRAME_MAGIC, &length.to_le_bytes()[..], &[0; 4]].concat());
+        }
+        assert_eq!(next_sound_frame(&bytes), None);
+    }
 }
