@@ -148,6 +148,7 @@ impl MembershipKeeper {
             current,
             uptime_score: u64::from(own || health.answers()),
             site: member.map(|member| member.site.clone()).unwrap_or_default(),
+            full: !own && health.room.is_some_and(|room| room.free_bytes == 0),
         }
     }
 }

@@ -575,6 +575,17 @@ mod tests {
             degraded().stuck(7),
             &format!("{lacks} 7 stripes cannot be rebuilt: too few agents with room for them. {survives}"),
         );
+        check(
+            Scene::of(6).away(&[6]).stripes(counts(280, 120, 0, 0), 1).stuck(34),
+            &format!("{lacks} 34 stripes wait for pc-6 to answer, or to have been silent for 30 minutes. {survives}"),
+        );
+        let mut unsettled = Scene::of(6).stripes(counts(9, 0, 0, 0), 2).waiting(Reason::Recut, 5_000_000);
+        unsettled.work.get_or_insert_default().settled_in_s = 110;
+        check(
+            unsettled,
+            "Healthy. If agents stay as they are for 2 minutes, 5.00 MB are cut anew for them. Survives the loss of any \
+             2 agents.",
+        );
         let mut patient = Scene::of(6).away(&[6]).stripes(counts(280, 120, 0, 0), 1);
         patient.work = Some(Progress::default());
         check(

@@ -50,6 +50,10 @@ fn doing(findings: &Findings<'_>) -> Vec<String> {
     if let (Some(work), true) = (findings.work, sentences.is_empty()) {
         sentences.extend(CALM.iter().find_map(|(reason, called)| {
             let tally = work.waiting.get(reason).filter(|tally| tally.bytes > 0)?;
+            if *reason == Reason::Recut && work.settled_in_s > 0 {
+                let (bytes, time) = (bytes(tally.bytes), duration(work.settled_in_s));
+                return Some(format!("If agents stay as they are for {time}, {bytes} are cut anew for them."));
+            }
             Some(format!("{called} {}{}.", bytes(tally.bytes), left(tally.bytes, work)))
         }));
     }
@@ -66,11 +70,18 @@ fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
     let Tally { stripes: stuck, .. } = work.stuck;
     // What only a drain cannot place is told with the drain.
     let given_up = findings.nodes.iter().any(|node| node.state == NodeState::Absent);
-    if stuck > 0 && (given_up || !drains(findings)) {
+    let suspects: Vec<&str> =
+        findings.nodes.iter().filter(|node| node.state == NodeState::Suspect).map(|node| node.name.as_str()).collect();
+    let silent = !suspects.is_empty();
+    if stuck > 0 && silent && !given_up {
+        let (patience, who) = (duration(findings.absent_after_s), told(&suspects));
+        let wait = if stuck == 1 { "waits" } else { "wait" };
+        let stripes = words::stripes(stuck);
+        sentences.push(format!("{stripes} {wait} for {who} to answer, or to have been silent for {patience}."));
+    } else if stuck > 0 && (given_up || !drains(findings)) {
         let done = if at_risk { "rebuilt" } else { "moved" };
         sentences.push(format!("{} cannot be {done}: too few agents with room for them.", words::stripes(stuck)));
     }
-    let silent = findings.nodes.iter().any(|node| node.state == NodeState::Suspect);
     if sentences.is_empty() && at_risk && silent && findings.quorum {
         let patience = duration(findings.absent_after_s);
         sentences.push(format!("What is missing is made anew once an agent has been silent for {patience}."));
@@ -80,10 +91,7 @@ fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
 
 /// How long that many bytes take, where it is known.
 fn left(bytes: u64, work: &Progress) -> String {
-    match work.rate_bytes_per_s {
-        0 => String::new(),
-        rate => format!(", {} left", about(bytes.div_ceil(rate))),
-    }
+    work.eta_of(bytes).map(|seconds| format!(", {} left", about(seconds))).unwrap_or_default()
 }
 
 fn duration(seconds: u64) -> String {

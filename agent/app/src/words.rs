@@ -16,6 +16,14 @@ pub(crate) fn reason(reason: Reason) -> &'static str {
     }
 }
 
+/// What waits for a reason, as a line of a list says it: work that is put off is not told as work.
+pub(crate) fn waiting(reason: Reason, settled_in_s: u64) -> &'static str {
+    match reason {
+        Reason::Recut if settled_in_s > 0 => "To be cut anew once agents have stayed as they are for a while",
+        reason => self::reason(reason),
+    }
+}
+
 /// Why a stripe is worked on, as metrics and JSON call it.
 pub(crate) fn reason_label(reason: Reason) -> &'static str {
     match reason {

@@ -286,6 +286,12 @@ fn choose_next_voters(world: &mut World, me: usize) {
                 current,
                 uptime_score: 0,
                 site: String::new(),
+                full: *number != me
+                    && world.agents[me]
+                        .presence
+                        .of(id)
+                        .and_then(|health| health.room)
+                        .is_some_and(|r| r.free_bytes == 0),
             }
         })
         .collect();

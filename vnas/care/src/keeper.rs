@@ -156,6 +156,8 @@ pub struct Keeper {
     bad: BadShards,
     /// Since when agents have come or gone unchanged.
     settled_since: Duration,
+    /// When the last round was.
+    now: Duration,
     progress: progress::Meter,
 }
 
@@ -179,6 +181,7 @@ impl Keeper {
             situation: Situation::default(),
             bad: BadShards::new(),
             settled_since: Duration::ZERO,
+            now: Duration::ZERO,
             progress: progress::Meter::default(),
         }
     }
@@ -199,6 +202,8 @@ impl Keeper {
         agents: &[AgentFacts],
         wanted: &Wanted,
     ) -> Result<Vec<Effect>, KvError> {
+        self.now = now;
+        self.progress.tick(now);
         self.look_around(now, agents, wanted);
         let mut effects = Vec::new();
         self.hear_reports(now, view)?;
@@ -238,7 +243,8 @@ impl Keeper {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let under_way = self.moves.len() + self.recuts.len();
-        self.progress.report(&self.last, under_way)
+        let settled_in = (self.settled_since + self.config.recut_after).saturating_sub(self.now);
+        self.progress.report(&self.last, under_way, settled_in)
     }
 
     fn look_around(&mut self, now: Duration, agents: &[AgentFacts], wanted: &Wanted) {

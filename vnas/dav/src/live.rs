@@ -64,6 +64,8 @@ pub(crate) struct Subject<'a> {
     /// The room where it is; `None` when the client must not be told.
     pub(crate) space: Option<Space>,
     pub(crate) volumes: &'a [VolumeRecord],
+    /// Nothing can be changed or locked there.
+    pub(crate) read_only: bool,
 }
 
 impl Live {
@@ -158,7 +160,9 @@ impl Live {
             Self::ResourceType => {}
             Self::SupportedLock => {
                 node?;
-                out.push_str(SUPPORTED_LOCKS);
+                if !subject.read_only {
+                    out.push_str(SUPPORTED_LOCKS);
+                }
             }
             Self::LockDiscovery => {
                 node?;

@@ -199,7 +199,14 @@ impl Listing {
 
     fn begin_volumes(&mut self, out: &mut String) -> Result<(), DriveError> {
         let request = Arc::clone(&self.request);
-        let subject = Subject { name: "/", node: None, locks: &[], space: self.space, volumes: &request.volumes };
+        let subject = Subject {
+            name: "/",
+            node: None,
+            locks: &[],
+            space: self.space,
+            volumes: &request.volumes,
+            read_only: false,
+        };
         write_resource(out, "/", &self.wanted, &subject, &[]);
         if self.depth == Depth::Zero {
             return Ok(());
@@ -301,7 +308,8 @@ impl Listing {
         let dead = if node.has_properties { self.request.drive.properties(node)? } else { Vec::new() };
         // RFC 4331 has quotas on folders; Windows asks for them of whatever it shows.
         let space = self.space.filter(|_| is_folder(node));
-        let subject = Subject { name, node: Some(node), locks, space, volumes: &self.request.volumes };
+        let read_only = self.request.is_in_trash();
+        let subject = Subject { name, node: Some(node), locks, space, volumes: &self.request.volumes, read_only };
         write_resource(out, href, &self.wanted, &subject, &dead);
         Ok(())
     }

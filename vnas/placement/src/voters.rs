@@ -23,6 +23,8 @@ pub struct VoterCandidate {
     pub uptime_score: u64,
     /// Its site; empty when unknown.
     pub site: String,
+    /// Its disk is full: its copy of the ledger may soon have no room. It votes where there is no other.
+    pub full: bool,
 }
 
 /// How many should vote: the quorum survives what the data survives, as far as there are agents. 1 with fewer than three
@@ -74,11 +76,11 @@ fn is_newcomer(candidate: &VoterCandidate) -> bool {
     candidate.may_vote && candidate.up && !candidate.current
 }
 
-/// Who should vote next: up, at the site with fewest voters, most up.
+/// Who should vote next: up, with room on its disk, at the site with fewest voters, most up.
 fn best_newcomer(candidates: &[VoterCandidate]) -> Option<&VoterCandidate> {
     let voters_at = |site: &str| candidates.iter().filter(|c| c.current && c.up && c.site == site).count();
     let possible = candidates.iter().filter(|c| is_newcomer(c));
-    possible.min_by_key(|c| (voters_at(&c.site), Reverse(c.uptime_score), c.agent))
+    possible.min_by_key(|c| (c.full, voters_at(&c.site), Reverse(c.uptime_score), c.agent))
 }
 
 /// Who should stop voting first: away (or the majority could go with one that is up), then may not, then at the site with most voters, least up.
@@ -96,7 +98,7 @@ mod tests {
 
     fn candidate(number: u8, up: bool, current: bool) -> VoterCandidate {
         let agent = AgentId([number; 32]);
-        VoterCandidate { agent, may_vote: true, up, current, uptime_score: 0, site: String::new() }
+        VoterCandidate { agent, may_vote: true, up, current, uptime_score: 0, site: String::new(), full: false }
     }
 
     fn settle(mut candidates: Vec<VoterCandidate>, survive: u8) -> Vec<u8> {
@@ -153,6 +155,18 @@ mod tests {
             candidate.site = if index < 4 { "north" } else { "south" }.into();
         }
         assert_eq!(settle(candidates, 1), [0, 1, 4], "one more of each site in turn");
+    }
+
+    #[test]
+    fn one_whose_disk_is_full_votes_only_where_there_is_no_other() {
+        let with = |full: [bool; 4]| {
+            let mut candidates: Vec<_> = (0u8..4).map(|number| candidate(number, true, number == 0)).collect();
+            candidates.iter_mut().zip(full).for_each(|(one, full)| one.full = full);
+            let next = choose_voters(&candidates, 2).expect("a step");
+            next.into_iter().map(|agent| agent.0[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(with([false, true, false, true]), [0, 2]);
+        assert_eq!(with([false, true, true, true]), [0, 1]);
     }
 
     proptest! {

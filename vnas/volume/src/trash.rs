@@ -10,6 +10,9 @@ use crate::{Drive, DriveError, trash_name};
 /// What doors call the trash in the root of each volume. A real entry of that name goes before it.
 pub const TRASH_FOLDER: &str = ".trash";
 
+/// Names that begin alike looked through for the one that a cut name means, at most.
+const CUT_LOOKED_AT: usize = 10_000;
+
 impl Drive {
     /// What the trash shows at a path below its root; `None` for nothing. From the local copy (no refresh).
     pub fn trash_node(&self, path: &NodePath) -> Result<Option<Node>, DriveError> {
@@ -70,7 +73,34 @@ impl Drive {
                 return Ok(Some(found));
             }
         }
+        let folder = NodePath { volume: path.volume, names: folders.to_vec() };
+        for cut in trash_name::originals(name) {
+            if let Some(beginning) = trash_name::beginning(&cut)
+                && let Some(found) = self.cut_version(&folder, beginning, name)?
+            {
+                return Ok(Some(found));
+            }
+        }
         Ok(None)
+    }
+
+    /// The version of that name, which was cut: of the files in a folder whose names begin so.
+    fn cut_version(
+        &self,
+        folder: &NodePath,
+        beginning: &str,
+        name: &str,
+    ) -> Result<Option<(String, TrashEntry)>, DriveError> {
+        let (mut found, mut looked_at) = (None, 0);
+        let after = Some(beginning).filter(|beginning| !beginning.is_empty());
+        query::trash_children(&*self.shared.view()?, folder, after, &mut |child| {
+            looked_at += 1;
+            let begins = child.name.starts_with(beginning);
+            let named = trash_name::names(&child.versions).into_iter().zip(child.versions);
+            found = named.into_iter().find(|(shown, _)| shown == name);
+            found.is_none() && begins && looked_at < CUT_LOOKED_AT
+        })?;
+        Ok(found)
     }
 }
 

@@ -6,6 +6,11 @@ use shoal_ledger::{TrashEntry, TrashReason};
 const EXTENSION_LIMIT_BYTES: usize = 16;
 /// A stamp, digits as zeros.
 const STAMP_FORM: &str = "0000-00-00 00.00.00, ";
+/// Bytes a version's name has at most where its file's has no more, and UTF-16 units it has in any case: what Linux, Windows and
+/// macOS allow.
+const SHOWN_LIMIT: usize = 255;
+/// Stands where a name was cut.
+const CUT: char = '\u{2026}';
 /// Tags a name is looked through for, at most.
 const TAGS_LIMIT: usize = 8;
 
@@ -17,7 +22,8 @@ pub(crate) fn names(versions: &[TrashEntry]) -> Vec<String> {
         let before = tags.iter().take(index).filter(|other| *other == tag).count();
         let number = if before > 0 { format!(" #{}", before + 1) } else { String::new() };
         let (stem, extension) = split(&version.node.name);
-        format!("{stem} ({tag}{number}){extension}")
+        let rest = format!(" ({tag}{number}){extension}");
+        format!("{}{rest}", cut(&version.node.name, stem, &rest))
     };
     versions.iter().enumerate().map(named).collect()
 }
@@ -36,6 +42,28 @@ pub(crate) fn originals(name: &str) -> Vec<String> {
     name.rmatch_indices(" (").filter_map(tagged).take(TAGS_LIMIT).collect()
 }
 
+/// As much of a stem as leaves room for the rest of its version's name: what is longer than names may be cannot be opened. A cut
+/// one ends with a mark and a checksum of the whole name, so that names that begin alike stay apart.
+fn cut(name: &str, stem: &str, rest: &str) -> String {
+    let limit_bytes = name.len().max(SHOWN_LIMIT);
+    let fits = |stem: &str| {
+        stem.len() + rest.len() <= limit_bytes && stem.encode_utf16().chain(rest.encode_utf16()).count() <= SHOWN_LIMIT
+    };
+    if fits(stem) {
+        return stem.to_owned();
+    }
+    // FNV-1a.
+    let sum = name.bytes().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let ends = stem.char_indices().map(|(at, _)| at).rev();
+    let shorter = ends.map(|at| format!("{}{CUT}{sum:08x}", &stem[..at])).find(|shorter| fits(shorter));
+    shorter.unwrap_or_else(|| format!("{CUT}{sum:08x}"))
+}
+
+/// What a name begins with of which this was left; `None` unless it was cut.
+pub(crate) fn beginning(cut: &str) -> Option<&str> {
+    cut.rsplit_once(CUT).map(|(beginning, _)| beginning)
+}
+
 fn tag(version: &TrashEntry) -> String {
     let reason = match version.reason {
         TrashReason::Deleted => "deleted",
@@ -46,8 +74,9 @@ fn tag(version: &TrashEntry) -> String {
 
 /// A name before its extension, and the extension with its dot.
 fn split(name: &str) -> (&str, &str) {
+    let hidden = name.len() - name.trim_start_matches('.').len();
     match name.rfind('.') {
-        Some(dot) if dot > 0 && name.len() - dot <= EXTENSION_LIMIT_BYTES => name.split_at(dot),
+        Some(dot) if dot > hidden && name.len() - dot <= EXTENSION_LIMIT_BYTES => name.split_at(dot),
         _ => (name, ""),
     }
 }
@@ -103,6 +132,8 @@ mod tests {
             ("report.txt", "report (2026-11-21 15.04.05, deleted).txt"),
             ("archive.tar.gz", "archive.tar (2026-11-21 15.04.05, deleted).gz"),
             (".profile", ".profile (2026-11-21 15.04.05, deleted)"),
+            ("..hidden", "..hidden (2026-11-21 15.04.05, deleted)"),
+            (".config.toml", ".config (2026-11-21 15.04.05, deleted).toml"),
             ("Makefile", "Makefile (2026-11-21 15.04.05, deleted)"),
             ("no.extension is this long", "no.extension is this long (2026-11-21 15.04.05, deleted)"),
         ] {
@@ -122,6 +153,23 @@ mod tests {
         assert_eq!(names[1], "f (1970-01-01 00.00.00, overwritten #2)");
         assert_eq!(names[2], "f (1970-01-01 00.00.01, overwritten)");
         assert_eq!(names[3], "f (1970-01-01 00.00.00, overwritten #3)");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_so_that_its_versions_can_be_opened() {
+        let bytes = |count: usize| "n".repeat(count);
+        for name in [bytes(255) + ".txt", bytes(240), bytes(765), "\u{6f22}".repeat(255)] {
+            let shown = names(&[version(&name, 0, TrashReason::Overwritten)]).remove(0);
+            assert!(
+                shown.len() <= name.len().max(SHOWN_LIMIT) && shown.encode_utf16().count() <= SHOWN_LIMIT,
+                "{shown}"
+            );
+            let found = originals(&shown);
+            let begins = |cut: &String| beginning(cut).is_some_and(|beginning| name.starts_with(beginning));
+            assert!(found.iter().any(begins), "{shown}");
+        }
+        let alike = ["a", "b"].map(|end| names(&[version(&(bytes(250) + end), 0, TrashReason::Deleted)]).remove(0));
+        assert_ne!(alike[0], alike[1]);
     }
 
     proptest! {

@@ -24,10 +24,12 @@ pub(super) async fn policy(State(api): Shared, _caller: Caller) -> Answer<Policy
 }
 
 fn policy_now(api: &Api) -> Result<PolicyView, Failure> {
-    let care = query::care_policy(&*api.agent.ledger.view()?)?;
+    let view = api.agent.ledger.view()?;
+    let care = query::care_policy(&*view)?;
+    let stores = query::agents(&*view)?.iter().filter(|member| member.roles.store).count();
     let CarePolicy { absent_after_s, restripe_after_s, scrub_period_s, trash_keep_s } = care;
     let survive = api.agent.pool()?.survive;
-    Ok(PolicyView { survive, absent_after_s, restripe_after_s, scrub_period_s, trash_keep_s })
+    Ok(PolicyView { survive, absent_after_s, restripe_after_s, scrub_period_s, trash_keep_s, stores })
 }
 
 /// Changes what is named; the rest stays. Two who change different things at the same instant may undo one another's.

@@ -222,6 +222,9 @@ pub struct PolicyView {
     pub scrub_period_s: u64,
     /// Seconds deleted and overwritten files are kept; 0: not at all.
     pub trash_keep_s: u64,
+    /// Members that hold shards: one more than may be lost is needed.
+    #[serde(default)]
+    pub stores: usize,
 }
 
 /// `PUT policy`: what is left out stays.

@@ -11,7 +11,7 @@ use super::print::{about, answer, bytes, say, table};
 use super::{AgentChoice, CliError};
 use crate::api::types::{DrainView, NodeAction, RepairView};
 use crate::outlook::{DrainPlan, DrainStatus, RepairPlan};
-use crate::words::{reason, stripes};
+use crate::words::{stripes, waiting as waiting_for};
 
 /// Time between two looks how far a drain is.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -149,7 +149,7 @@ pub(super) fn repair(agent: &AgentChoice, with_plan: bool, json: bool) -> Result
         say!("\nNothing waits.");
     } else {
         say!("");
-        tell_findings(&work.waiting, work.stuck, work.lost);
+        tell_findings(&work.waiting, work.stuck, work.lost, work.settled_in_s);
     }
     let rate = match work.rate_bytes_per_s {
         0 => "the pace is not known yet".to_owned(),
@@ -172,7 +172,7 @@ fn tell_plan(plan: &RepairPlan) -> Result<(), CliError> {
         return Ok(());
     }
     say!("");
-    tell_findings(&findings.waiting, findings.stuck, findings.lost);
+    tell_findings(&findings.waiting, findings.stuck, findings.lost, 0);
     say!("\n{}", duration(plan.bytes, plan.eta_s));
     say!("Nothing was changed.");
     Ok(())
@@ -182,12 +182,13 @@ fn tell_findings(
     waiting: &std::collections::BTreeMap<shoal_care::Reason, shoal_care::Tally>,
     stuck: shoal_care::Tally,
     lost: shoal_care::Tally,
+    settled_in_s: u64,
 ) {
     let extra = [
         ("Has no place to go: too few agents with room that hold no shard of it", stuck),
         ("Cannot be read with the agents that count; they may come back", lost),
     ];
-    let rows = waiting.iter().map(|(why, tally)| (reason(*why), *tally));
+    let rows = waiting.iter().map(|(why, tally)| (waiting_for(*why, settled_in_s), *tally));
     let rows = rows.chain(extra.into_iter().filter(|(_, tally)| tally.stripes > 0));
     let row =
         |(what, tally): (&str, shoal_care::Tally)| vec![what.to_owned(), tally.stripes.to_string(), bytes(tally.bytes)];

@@ -61,11 +61,7 @@ pub(super) fn policy(agent: &AgentChoice, command: &PolicyCommand, json: bool) -
     if json {
         return answer(&policy);
     }
-    match policy.survive {
-        0 => say!("What is written is kept once: no agent may be lost."),
-        1 => say!("What is written is kept so that any 1 agent may be lost."),
-        survive => say!("What is written is kept so that any {survive} agents may be lost."),
-    }
+    say!("{}", promise(policy.survive, policy.stores));
     say!("");
     let rows = [
         ("survive", policy.survive.to_string(), "agents that may be lost without losing data"),
@@ -83,4 +79,52 @@ pub(super) fn policy(agent: &AgentChoice, command: &PolicyCommand, json: bool) -
         rows.into_iter().map(|(name, is, what)| vec![name.into(), is, what.into()]),
     );
     Ok(())
+}
+
+/// What the policy comes to with so many agents that hold shards.
+fn promise(survive: u8, stores: usize) -> String {
+    let agents = |number: usize| if number == 1 { "1 agent".to_owned() } else { format!("{number} agents") };
+    let (asked, needed) = (usize::from(survive), usize::from(survive) + 1);
+    if asked == 0 {
+        return "What is written is kept once: no agent may be lost.".to_owned();
+    }
+    if stores >= needed {
+        return format!("What is written is kept so that any {} may be lost.", agents(asked));
+    }
+    let now = match stores.saturating_sub(1) {
+        0 => "no agent may be lost".to_owned(),
+        possible => format!("any {} may be lost", agents(possible)),
+    };
+    let there = if stores == 1 { "there is 1".to_owned() } else { format!("there are {stores}") };
+    format!(
+        "Asked is that any {} may be lost. That takes {needed} agents with shards, and {there}: until more join, {now}.",
+        agents(asked)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::promise;
+
+    #[test]
+    fn nothing_is_promised_that_the_agents_there_are_cannot_keep() {
+        for (survive, stores, expected) in [
+            (0, 3, "What is written is kept once: no agent may be lost."),
+            (2, 3, "What is written is kept so that any 2 agents may be lost."),
+            (
+                7,
+                3,
+                "Asked is that any 7 agents may be lost. That takes 8 agents with shards, and there are 3: until more join, any \
+                 2 agents may be lost.",
+            ),
+            (
+                1,
+                1,
+                "Asked is that any 1 agent may be lost. That takes 2 agents with shards, and there is 1: until more join, no \
+                 agent may be lost.",
+            ),
+        ] {
+            assert_eq!(promise(survive, stores), expected);
+        }
+    }
 }

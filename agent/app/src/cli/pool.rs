@@ -108,7 +108,7 @@ fn tell(plan: &Plan) {
             source.path.display().to_string(),
         ]
     });
-    table(&["", "FOUND", "UP TO POSITION", "WRITTEN", "WHERE"], rows);
+    table(&["", "FOUND", "UP TO POSITION", "WRITTEN (THIS PC'S CLOCK)", "WHERE"], rows);
     say!("\nVoted until now:");
     for voter in &plan.voters {
         say!("  {} {}", voter.name, if voter.answers { "(something answers there)" } else { "(does not answer)" });

@@ -104,13 +104,21 @@ fn progress(report: &ScrubReport) -> String {
     format!("{percent:.1} %{eta}{problem}")
 }
 
+fn state(report: &ScrubReport) -> String {
+    match (report.under_way, report.last_ended_ms) {
+        (true, _) => progress(report),
+        (false, Some(_)) => "through".to_owned(),
+        (false, None) => "has not begun".to_owned(),
+    }
+}
+
 fn tell(overview: &ScrubOverview) {
     let row = |agent: &ScrubView| {
         let Some(report) = &agent.report else {
             let error = agent.error.clone().unwrap_or_default();
             return vec![agent.name.clone(), format!("says nothing: {error}")];
         };
-        let state = if report.under_way { progress(report) } else { "through".to_owned() };
+        let state = state(report);
         let last = report.last_ended_ms.map_or_else(|| "never".to_owned(), time);
         let read = format!("{} ({} shards)", bytes(report.bytes), report.shards);
         vec![agent.name.clone(), state, read, report.found.to_string(), report.unmended.to_string(), last]
@@ -123,7 +131,10 @@ fn tell(overview: &ScrubOverview) {
         .flat_map(|(name, report)| report.findings.iter().map(move |finding| (name, finding)))
         .collect();
     if findings.is_empty() {
-        say!("\nNothing was found damaged or missing.");
+        let reports: Vec<_> = overview.agents.iter().filter_map(|agent| agent.report.as_ref()).collect();
+        let all_through =
+            reports.len() == overview.agents.len() && reports.iter().all(|one| one.last_ended_ms.is_some());
+        say!("\nNothing was found damaged or missing{}.", if all_through { "" } else { " so far" });
         return;
     }
     say!("");

@@ -9,7 +9,7 @@ use super::commands::segment;
 use super::duration;
 use super::print::{answer, bytes, say, table, time};
 use super::{AgentChoice, CliError};
-use crate::api::types::{EmptyAnswer, EmptyRequest, RestoreAnswer, RestoreRequest, TrashList};
+use crate::api::types::{EmptyAnswer, EmptyRequest, PolicyView, RestoreAnswer, RestoreRequest, TrashList};
 
 #[derive(Subcommand)]
 pub(super) enum TrashCommand {
@@ -70,12 +70,19 @@ fn list(agent: &AgentChoice, volume: Option<&str>, path: Option<&str>, json: boo
     let volume = volume.map(|volume| format!("volume={}", segment(volume)));
     let path = path.map(|path| format!("path={}", segment(path)));
     let query: Vec<String> = volume.into_iter().chain(path).collect();
-    let list: TrashList = Client::open(agent)?.get(&format!("trash?{}", query.join("&")))?;
+    let client = Client::open(agent)?;
+    let list: TrashList = client.get(&format!("trash?{}", query.join("&")))?;
     if json {
         return answer(&list);
     }
     if list.entries.is_empty() {
-        say!("Nothing of that is in the trash.");
+        let policy: PolicyView = client.get("policy")?;
+        match policy.trash_keep_s {
+            0 => say!(
+                "Nothing is kept: deleted and overwritten files are gone at once (`shoal policy set --trash-keep 14d`)."
+            ),
+            _ => say!("Nothing of that is in the trash."),
+        }
         return Ok(());
     }
     let rows = list.entries.iter().map(|entry| {

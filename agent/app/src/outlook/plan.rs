@@ -57,7 +57,7 @@ pub(crate) async fn repair_plan(context: &AgentContext) -> Result<RepairPlan, Ag
     let findings = blocking(look).await??;
     let all = findings.waiting.values().fold(Tally::default(), sum);
     let rate_bytes_per_s = rate(work.as_ref());
-    let eta_s = eta_s(all.bytes, rate_bytes_per_s);
+    let eta_s = eta_s(all.bytes, work.as_ref());
     Ok(RepairPlan { findings, stripes: all.stripes, bytes: all.bytes, rate_bytes_per_s, eta_s })
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn drain_plan(context: &AgentContext, agent: AgentId, name: &st
         let (moves, stuck) = because_of_drain(&*view, &facts, &wanted(&*view)?, agent)?;
         let takers = facts.iter().filter(|other| other.id != agent && other.duty() == Duty::Takes).count();
         let rate_bytes_per_s = rate(work.as_ref());
-        let eta_s = eta_s(moves.bytes, rate_bytes_per_s);
+        let eta_s = eta_s(moves.bytes, work.as_ref());
         Ok(DrainPlan {
             agent,
             name,
@@ -127,10 +127,10 @@ fn rate(work: Option<&Progress>) -> Option<u64> {
     work.map(|work| work.rate_bytes_per_s).filter(|rate| *rate > 0)
 }
 
-fn eta_s(bytes: u64, rate_bytes_per_s: Option<u64>) -> Option<u64> {
+fn eta_s(bytes: u64, work: Option<&Progress>) -> Option<u64> {
     match bytes {
         0 => Some(0),
-        _ => rate_bytes_per_s.map(|rate| bytes.div_ceil(rate)),
+        _ => work.and_then(|work| work.eta_of(bytes)),
     }
 }
 

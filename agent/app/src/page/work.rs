@@ -18,7 +18,7 @@ pub(super) fn section(report: &StatusReport) -> Markup {
             tbody {
                 @for (reason, tally) in &work.waiting {
                     tr {
-                        td { (words::reason(*reason)) }
+                        td { (words::waiting(*reason, work.settled_in_s)) }
                         td.number { (words::stripes(tally.stripes)) }
                         td.number { (bytes(tally.bytes)) }
                     }

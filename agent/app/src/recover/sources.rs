@@ -115,6 +115,8 @@ impl Searcher<'_> {
     }
 
     fn ledger(&self, path: PathBuf) -> Source {
+        // Before the survey: it opens the ledger's files. By this computer's clock, as copies are, not the pool's time.
+        let written_ms = newest_ms(&path);
         let surveyed = Survey::take(&path, self.agent).map_err(|error| error.to_string());
         let surveyed = surveyed.and_then(|survey| match survey.position {
             0 => Err("it is empty".to_owned()),
@@ -126,7 +128,7 @@ impl Searcher<'_> {
             kind: "ledger",
             position: survey.as_ref().map_or(0, |survey| survey.position),
             generation: survey.as_ref().map_or(0, |survey| survey.group.generation),
-            written_ms: survey.as_ref().map(|survey| survey.time_ms),
+            written_ms,
             voters: survey.map(|survey| survey.voters.into_iter().collect()).unwrap_or_default(),
             path,
             problem,
@@ -137,14 +139,12 @@ impl Searcher<'_> {
     fn copy(&self, path: &Path) -> Source {
         let checked = self.check_copy(path).map_err(|error| error.to_string());
         let position = *checked.as_ref().unwrap_or(&0);
-        let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        let written = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         Source {
             kind: "copy",
             path: path.to_owned(),
             position,
             generation: position / POSITIONS_OF_A_GENERATION,
-            written_ms: written.and_then(|at| u64::try_from(at.as_millis()).ok()),
+            written_ms: written_ms(path),
             problem: checked.err(),
             voters: Vec::new(),
         }
@@ -168,6 +168,18 @@ impl Searcher<'_> {
         let copies = entries.map(|entry| entry.path());
         copies.filter(|path| path.extension().is_some_and(|extension| extension == "copy")).collect()
     }
+}
+
+/// When a file was last written, in ms since 1970 UTC by this computer's clock.
+fn written_ms(path: &Path) -> Option<u64> {
+    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    u64::try_from(written.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// When the newest file of a directory was.
+fn newest_ms(directory: &Path) -> Option<u64> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| written_ms(&entry.path())).max()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AgentError> {

@@ -10,6 +10,8 @@ use crate::sweep::{Findings, Tally};
 const RATE_OVER: Duration = Duration::from_secs(60);
 /// A rate is believed after this much time.
 const RATE_LEAST: Duration = Duration::from_secs(2);
+/// What would take longer than this is as good as not known: it hardly goes on.
+const ETA_LIMIT_S: u64 = 60 * 24 * 60 * 60;
 
 /// How far the work is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -28,9 +30,21 @@ pub struct Progress {
     pub rate_bytes_per_s: u64,
     /// Seconds until nothing waits, at this rate; `None` while it is not known.
     pub eta_s: Option<u64>,
+    /// Seconds until stripes are cut anew only to take less room, should agents neither come nor go meanwhile; 0: they are.
+    #[serde(default)]
+    pub settled_in_s: u64,
 }
 
 impl Progress {
+    /// Seconds so many bytes take at this rate; `None` while it is not known, or where it hardly goes on.
+    #[must_use]
+    pub fn eta_of(&self, bytes: u64) -> Option<u64> {
+        if self.rate_bytes_per_s == 0 {
+            return None;
+        }
+        Some(bytes.div_ceil(self.rate_bytes_per_s)).filter(|seconds| *seconds <= ETA_LIMIT_S)
+    }
+
     /// Bytes that wait.
     #[must_use]
     pub fn waiting_bytes(&self) -> u64 {
@@ -55,11 +69,22 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Time has gone on: a rate of which nothing came for a whole window is known no more.
+    pub(super) fn tick(&mut self, now: Duration) {
+        let Some((since, done)) = self.window else { return };
+        let elapsed = now.saturating_sub(since);
+        if elapsed >= RATE_OVER {
+            self.rate_bytes_per_s = rate(done, elapsed);
+            self.window = Some((now, 0));
+        }
+    }
+
     /// A sweep has counted anew.
     pub(super) fn swept(&mut self, now: Duration, findings: &Findings) {
         self.waiting.clone_from(&findings.waiting);
         if self.waiting.is_empty() {
             self.window = None;
+            self.rate_bytes_per_s = 0;
         } else {
             self.window.get_or_insert((now, 0));
         }
@@ -79,24 +104,61 @@ impl Meter {
         *done += bytes;
         let elapsed = now.saturating_sub(*since);
         if elapsed >= RATE_LEAST {
-            self.rate_bytes_per_s = (u128::from(*done) * 1000 / elapsed.as_millis().max(1)) as u64;
+            self.rate_bytes_per_s = rate(*done, elapsed);
         }
-        if elapsed >= RATE_OVER {
-            self.window = Some((now, 0));
-        }
+        self.tick(now);
     }
 
-    pub(super) fn report(&self, findings: &Findings, under_way: usize) -> Progress {
-        let waiting_bytes: u64 = self.waiting.values().map(|tally| tally.bytes).sum();
-        let known = self.rate_bytes_per_s > 0 && waiting_bytes > 0;
-        Progress {
+    pub(super) fn report(&self, findings: &Findings, under_way: usize, settled_in: Duration) -> Progress {
+        let mut progress = Progress {
             waiting: self.waiting.clone(),
             stuck: findings.stuck,
             lost: findings.lost,
             under_way: under_way as u64,
             done_bytes: self.done_bytes,
             rate_bytes_per_s: self.rate_bytes_per_s,
-            eta_s: known.then(|| waiting_bytes.div_ceil(self.rate_bytes_per_s)),
-        }
+            eta_s: None,
+            settled_in_s: settled_in.as_secs() + u64::from(settled_in.subsec_nanos() > 0),
+        };
+        progress.eta_s = Some(progress.waiting_bytes()).filter(|bytes| *bytes > 0).and_then(|all| progress.eta_of(all));
+        progress
+    }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn eta_s(meter: &Meter) -> Option<u64> {
+        meter.report(&Findings::default(), 0, Duration::ZERO).eta_s
+    }
+
+    #[test]
+    fn the_time_left_is_told_only_while_the_rate_is_known() {
+        let tally = Tally { stripes: 1_000, bytes: 1_000_000 };
+        let findings = Findings { waiting: BTreeMap::from([(Reason::Balance, tally)]), ..Findings::default() };
+        let mut meter = Meter::default();
+        meter.swept(at(0), &findings);
+        assert_eq!(eta_s(&meter), None, "nothing has come yet");
+        meter.worked(at(10), Reason::Balance, 100_000);
+        assert_eq!(eta_s(&meter), Some(90));
+        meter.tick(at(61));
+        assert!(eta_s(&meter).is_some(), "of the last minute");
+        meter.tick(at(130));
+        assert_eq!(eta_s(&meter), None, "nothing came for a minute");
+        meter.worked(at(180), Reason::Balance, 1);
+        assert_eq!(eta_s(&meter), None, "at this pace it would take a year");
+        meter.swept(at(200), &Findings::default());
+        assert_eq!(meter.report(&Findings::default(), 0, at(3)).rate_bytes_per_s, 0, "nothing waits");
     }
 }

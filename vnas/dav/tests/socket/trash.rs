@@ -32,6 +32,10 @@ async fn what_went_is_listed_and_read_by_any_user_as_the_folders_were() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "second"));
     let page = site.get("/pool/.trash/docs/").await;
     assert!(page.text().contains(&versions[1]), "{}", page.text());
+    let answer = site.send("PROPFIND", "/pool/.trash/docs/", &[("Depth", "1")], b"").await;
+    assert_eq!(answer.status, 207);
+    assert!(!answer.text().contains("lockentry"), "nothing is locked there: {}", answer.text());
+    assert!(site.send("PROPFIND", "/pool/", &[("Depth", "0")], b"").await.text().contains("lockentry"));
     let answer = site.send("PROPFIND", "/pool/.trash", &[("Depth", "infinity")], b"").await;
     assert_eq!((answer.status, answer.text().matches("<D:response>").count()), (207, 4));
     for nothing in ["/pool/.trash/none", "/pool/.trash/docs/report.txt"] {

@@ -50,6 +50,23 @@ async fn every_version_is_a_file_in_the_folder_it_was_in_and_reads_as_it_was() {
 }
 
 #[tokio::test]
+async fn versions_of_long_names_are_found_by_the_names_they_are_shown_by() {
+    let pool = pool();
+    let drive = &pool.drive;
+    let files = ["one", "two"].map(|end| format!("{}{end}.txt", "long ".repeat(48)));
+    for file in &files {
+        write(drive, file, &noise(1, 3_000)).await.expect("written");
+        drive.remove(&path(file), Guard::default()).await.expect("removed");
+    }
+    let versions = listed(drive, &[]);
+    assert_eq!(versions.len(), 2);
+    for version in &versions {
+        assert!(version.name.len() <= 255 && version.name.ends_with(", deleted).txt"), "{}", version.name);
+        assert_eq!(drive.trash_node(&at(&[&version.name])).expect("read").as_ref(), Some(version));
+    }
+}
+
+#[tokio::test]
 async fn a_version_is_copied_out_and_stays() {
     let pool = pool();
     let drive = &pool.drive;
