@@ -146,10 +146,15 @@ fn shown(address: SocketAddr) -> String {
     format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), address.port())
 }
 
+/// What is logged where nobody chose. Consensus tells as an error each attempt to reach an agent that is away, many a second: who is
+/// away is what health says once, and when the ledger fails the agent ends and says so.
+const LOG_FILTER: &str =
+    "info,openraft=error,openraft::replication=off,openraft::core::raft_core=off,libp2p=warn,mdns_sd=error";
+
 /// Logs go to standard error; `RUST_LOG` chooses what, `SHOAL_LOG=json` how.
 fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=error,libp2p=warn,mdns_sd=error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
