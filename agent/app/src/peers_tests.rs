@@ -14,6 +14,7 @@ use shoal_store::{MemoryStore, ShardStore};
 use shoal_volume::{PeerError, ShardPeers, Urgency};
 use tempfile::TempDir;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
 use crate::data_directory::{DataDirectory, Membership};
@@ -39,6 +40,7 @@ struct Pair {
     stores: [Arc<MemoryStore>; 2],
     networks: [Arc<MemoryNetwork>; 2],
     healths: [Arc<Health>; 2],
+    menders: Vec<Arc<Mender>>,
     _folders: [TempDir; 2],
 }
 
@@ -61,6 +63,7 @@ impl Pair {
             let store: Arc<dyn ShardStore> = stores[index].clone();
             Arc::new(Health::new(agents[index], Some(store), Timing::default()))
         });
+        let mut menders = Vec::new();
         for index in 0..2 {
             let (network, health): (Arc<dyn Network>, _) = (networks[index].clone(), healths[index].clone());
             let directory = Arc::new(DataDirectory::open(folders[index].path()).expect("a directory"));
@@ -96,6 +99,8 @@ impl Pair {
                 network: network.clone(),
                 members: members.clone(),
             });
+            let mender = Arc::new(Mender::new(agents[index], own_peers.clone(), holdings, None));
+            menders.push(mender.clone());
             handlers[index].set(Parts {
                 agent: agents[index],
                 store: Some(own),
@@ -106,14 +111,14 @@ impl Pair {
                 network,
                 peers: own_peers.clone(),
                 scrubber: None,
-                mender: Arc::new(Mender::new(agents[index], own_peers, holdings, None)),
+                mender,
                 copies: None,
                 foreground: Arc::default(),
                 keeping: Arc::default(),
                 recutter: std::sync::OnceLock::new(),
             });
         }
-        Self { hub, ledger, agents, stores, networks, healths, _folders: folders }
+        Self { hub, ledger, agents, stores, networks, healths, menders, _folders: folders }
     }
 
     /// The members as the first agent sees them.
@@ -307,4 +312,34 @@ async fn a_rebuild_that_cannot_be_says_why_over_the_network() {
     let nonsense = ShardRebuild { k: 200, ..asked };
     let error = pair.peers().rebuild(pair.agents[1], &nonsense).await.expect_err("refused");
     assert!(error.to_string().contains("no stripe looks like that"), "{error}");
+}
+
+/// The shard is on neither agent, so it cannot be mended before it comes back.
+async fn reported_and_taken_back(pair: Pair) {
+    pair.commit_file(&bytes()).await;
+    let running = tokio::spawn(pair.menders[1].clone().run(None, CancellationToken::new()));
+    pair.menders[1].add_own(KEY);
+    let is_noted = || query::is_bad(&*pair.ledger.view().expect("a view"), pair.agents[1], KEY).expect("read");
+    let come_to = async |wanted: bool| {
+        let deadline = Instant::now() + Duration::from_secs(3_600);
+        while is_noted() != wanted {
+            assert!(Instant::now() < deadline, "the ledger has it as {}", !wanted);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    come_to(true).await;
+    assert_eq!(pair.menders[1].pending(), 1);
+    pair.stores[1].put(KEY, bytes(), None).await.expect("kept");
+    come_to(false).await;
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_cannot_be_mended_is_reported_and_the_report_taken_back_when_it_is_whole() {
+    reported_and_taken_back(Pair::new(true)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_without_a_ledger_reports_its_bad_shards_over_one_that_has_it() {
+    reported_and_taken_back(Pair::new(false)).await;
 }
