@@ -14,6 +14,9 @@ use crate::api::types::{InviteAnswer, LocalCredentials};
 use crate::cli::CliError;
 use crate::status::StatusReport;
 
+/// A verdict on a pool that is not whole is believed when it has stayed the same for this long: the first ones are of agents that
+/// have not heard of each other yet.
+const STEADY_FOR: Duration = Duration::from_secs(2);
 /// How often an agent that is coming up is asked whether it is.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of a disk's free space that a demo leaves alone, at least.
@@ -167,11 +170,15 @@ impl Fleet {
     /// that does not come about. A pool that was hurt before it was stopped goes on hurt.
     async fn wait_until_settled(&mut self) -> Result<(), CliError> {
         let begin = Instant::now();
+        let mut said_since = begin;
         loop {
             if let Ok(report) = call::<StatusReport>(&self.agents[0], "GET", "status", None).await {
                 let up = report.nodes.iter().filter(|node| node.state.answers()).count();
-                self.verdict = report.verdict;
-                if up == report.nodes.len() && report.survives_writing >= expected_survival(up) {
+                if self.verdict != report.verdict {
+                    (self.verdict, said_since) = (report.verdict, Instant::now());
+                }
+                let sound = report.stripes.healthy == report.stripes.total || said_since.elapsed() >= STEADY_FOR;
+                if up == report.nodes.len() && report.survives_writing >= expected_survival(up) && sound {
                     return Ok(());
                 }
             }
