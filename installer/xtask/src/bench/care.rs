@@ -94,7 +94,11 @@ fn join(pool: &mut Pool, binary: &std::path::Path, folder: &std::path::Path, por
         arguments: vec!["--reserve".to_owned(), "1".to_owned()],
     };
     pool.agents.push(AgentProcess::start(options)?);
-    whole(&pool.agents[0], pool.agents.len(), pool.agents.len())?;
+    // Until the keeper has looked at the newcomer nothing waits, and all would seem done.
+    wait_until("the newcomer to be given something", WHOLE_DEADLINE, || {
+        Ok((counted_bytes(&pool.agents[0], pool.agents.last())? > 0.0).then_some(()))
+    })?;
+    whole(&pool.agents[0], pool.agents.len())?;
     let moved = work(&pool.agents)?.since(before);
     let fair = total / pool.agents.len() as f64;
     println!(
@@ -126,7 +130,7 @@ fn lose(pool: &mut Pool, foreground_mib: Option<u64>) -> Result<()> {
             }
             Ok(rounds)
         });
-        let took = whole(&pool.agents[0], pool.agents.len(), all).map(|()| begin.elapsed());
+        let took = whole(&pool.agents[0], pool.agents.len()).map(|()| begin.elapsed());
         done.store(true, Ordering::Relaxed);
         (took, people.join().unwrap_or_else(|_| bail!("the foreground panicked")))
     });
@@ -165,7 +169,7 @@ fn round(target: &Target, mib: u64) -> Result<Duration> {
 }
 
 /// Waits until every stripe is whole on the agents that are up, and nothing waits.
-fn whole(agent: &AgentProcess, up: usize, all: usize) -> Result<()> {
+fn whole(agent: &AgentProcess, up: usize) -> Result<()> {
     wait_until("the volume to be whole", WHOLE_DEADLINE, || {
         let status = agent.json(&["status"])?;
         let number = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
@@ -176,7 +180,7 @@ fn whole(agent: &AgentProcess, up: usize, all: usize) -> Result<()> {
         let absent = nodes.iter().filter(|node| node["state"] == "absent").count();
         let work = &status["work"];
         let idle = work["waiting"].as_object().is_some_and(serde_json::Map::is_empty) && work["under_way"] == 0;
-        Ok((well && idle && answering == up && answering + absent == all).then_some(()))
+        Ok((well && idle && answering == up && answering + absent == nodes.len()).then_some(()))
     })
 }
 
