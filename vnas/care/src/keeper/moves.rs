@@ -166,12 +166,15 @@ impl Keeper {
                         later.push((reason, stripe));
                     }
                 }
-                Need::Nothing => {
-                    if let Some(one) = self.even_out(stripe, &record, &mut budgets) {
+                Need::Nothing => match self.even_out(stripe, &record, &mut budgets) {
+                    Some(one) => {
                         self.note_begun(now, reason, &record, &[one]);
                         begun.push(one);
                     }
-                }
+                    // Its turn comes when hands are free.
+                    None if self.is_a_taker_busy(&budgets) => later.push((reason, stripe)),
+                    None => {}
+                },
                 Need::Stuck { .. } | Need::Lost => {}
             }
         }
@@ -215,6 +218,14 @@ impl Keeper {
             Some(ShardMove { key: ShardKey { stripe, index: *index }, from: place.agent, to })
         };
         shards.iter().zip(chosen).filter_map(one).collect()
+    }
+
+    /// Whether an agent that should be given more, or could be given what another owes its owner, has its hands full.
+    fn is_a_taker_busy(&self, budgets: &Budgets) -> bool {
+        let full = |agent: AgentId| self.under_way_to(agent) >= 2 * self.config.moves_per_agent;
+        let owed = || budgets.owed.values().any(|left| *left > 0);
+        budgets.deficit.iter().any(|(agent, left)| *left > 0 && full(*agent))
+            || (owed() && self.situation.candidates().iter().any(|candidate| full(candidate.agent)))
     }
 
     /// A move that brings a stripe from an agent that has too much to one that has too little.

@@ -161,7 +161,12 @@ impl Pool {
 
     /// One round, a second later; whether there was anything to do.
     pub(crate) fn step(&mut self) -> bool {
-        self.now += Duration::from_secs(1);
+        self.step_after(Duration::from_secs(1))
+    }
+
+    /// One round, so much later; whether there was anything to do.
+    pub(crate) fn step_after(&mut self, time: Duration) -> bool {
+        self.now += time;
         for facts in self.facts.values_mut() {
             facts.used_bytes = query::agent_usage(&*self.ledger.snapshot(), facts.id).expect("memory").bytes;
         }

@@ -25,6 +25,21 @@ fn a_newcomer_gets_its_fair_share_and_no_more_is_moved() {
 }
 
 #[test]
+fn a_newcomer_is_filled_as_fast_as_it_takes_shards_not_a_handful_each_look() {
+    let mut pool = Pool::new(12);
+    pool.write(200);
+    pool.settle();
+    let fair = (1..=12).map(|number| pool.shards_on(number)).sum::<u64>() / 13;
+    pool.rebuilt.clear();
+    pool.join(13);
+    while pool.rebuilt.is_empty() {
+        pool.step();
+    }
+    (0..1_000).for_each(|_| _ = pool.step_after(Duration::ZERO));
+    assert!(pool.shards_on(13) * 100 >= fair * 80, "{} of {fair} within one look", pool.shards_on(13));
+}
+
+#[test]
 fn two_agents_growing_to_six_end_with_four_and_two_everywhere_and_shrinking_back_works_too() {
     let mut pool = Pool::new(2);
     pool.write(10);
