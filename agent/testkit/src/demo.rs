@@ -187,15 +187,25 @@ impl DemoPool {
     /// # Errors
     /// If the command fails or prints no JSON.
     pub fn status(&self, index: usize) -> Result<serde_json::Value> {
+        self.json(index, &["status"])
+    }
+
+    /// A command of `shoal` at an agent, with `--json`.
+    ///
+    /// # Errors
+    /// If the command fails or prints no JSON.
+    pub fn json(&self, index: usize, arguments: &[&str]) -> Result<serde_json::Value> {
         let output = Command::new(&self.options.binary)
-            .args(["status", "--json", "--data"])
+            .args(arguments)
+            .args(["--json", "--data"])
             .arg(&self.agent(index).data)
             .stdin(Stdio::null())
             .output()?;
+        let command = arguments.join(" ");
         if !output.status.success() {
-            bail!("shoal status ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!("shoal {command} ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
-        serde_json::from_slice(&output.stdout).context("status --json")
+        serde_json::from_slice(&output.stdout).with_context(|| format!("what shoal {command} --json printed"))
     }
 
     /// Stops it as Ctrl-C does and waits for its end; every agent must be gone.

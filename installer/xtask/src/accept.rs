@@ -1,5 +1,5 @@
 //! `cargo xtask accept`: real WebDAV clients and a conformance suite against a real pool — on the first agent's door,
-//! on another's, and on the first again with two agents killed.
+//! on another's, on the first again with two agents killed, and while what they held is made anew and another is emptied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use shoal_testkit::{DemoOptions, DemoPool, free_port_base};
 
+use crate::bench::load::{self, Target};
 use crate::steps::{release_binary, workspace_root};
 
 /// What to run.
@@ -31,6 +32,11 @@ struct Check {
     /// Warnings count as failures.
     strict: bool,
 }
+
+/// Those that are run while the volume is being looked after.
+const UNDER_CARE: &[&str] = &["02", "06"];
+/// Stored before, so that there is something to make anew and to move.
+const STORED_BYTES: u64 = 1 << 30;
 
 const CHECKS: &[Check] = &[
     Check { script: "01-litmus.sh", environment: &[], strict: false },
@@ -57,12 +63,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         dav_port: free_port_base(100)?,
     })?;
     let mut failures = Vec::new();
-    round(options, &folder, &pool, 0, "first door, all up", &mut failures);
+    let all = |check: &Check| options.only.as_ref().is_none_or(|only| check.script.starts_with(only.as_str()));
+    round(&all, &folder, &pool, 0, "first door, all up", &mut failures);
     if !options.quick {
-        round(options, &folder, &pool, 3, "fourth door, all up", &mut failures);
+        round(&all, &folder, &pool, 3, "fourth door, all up", &mut failures);
         pool.kill(4)?;
         pool.kill(5)?;
-        round(options, &folder, &pool, 0, "first door, two of six killed", &mut failures);
+        round(&all, &folder, &pool, 0, "first door, two of six killed", &mut failures);
+        begin_care(&pool)?;
+        let some = |check: &Check| all(check) && UNDER_CARE.iter().any(|prefix| check.script.starts_with(prefix));
+        round(&some, &folder, &pool, 0, "first door, while repair and drain run", &mut failures);
+        let work = pool.status(0)?["work"].clone();
+        if work["done_bytes"].as_u64().unwrap_or(0) == 0 {
+            failures.push(format!("repair and drain did nothing meanwhile: {work}"));
+        }
+        println!("repair and drain meanwhile: {work}");
     }
     if !failures.is_empty() {
         bail!("acceptance failed:\n  {}", failures.join("\n  "));
@@ -71,12 +86,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn round(options: &Options, folder: &Path, pool: &DemoPool, agent: usize, name: &str, failures: &mut Vec<String>) {
+/// Has what the killed agents held made anew, and a third agent emptied.
+fn begin_care(pool: &DemoPool) -> Result<()> {
+    let target = Target {
+        address: pool.agent(0).dav_address()?,
+        base: format!("/{}/", pool.info().volume),
+        user: pool.info().user.clone(),
+        password: pool.info().password.clone(),
+    };
+    load::put_large(&target, "stored", STORED_BYTES, 1)?;
+    pool.json(0, &["policy", "set", "--absent-after", "5s"])?;
+    pool.json(0, &["node", "drain", &pool.agent(3).name])?;
+    Ok(())
+}
+
+fn round(
+    wanted: &dyn Fn(&Check) -> bool,
+    folder: &Path,
+    pool: &DemoPool,
+    agent: usize,
+    name: &str,
+    failures: &mut Vec<String>,
+) {
     println!("== {name}: {}", pool.agent(agent).dav);
-    for check in CHECKS {
-        if options.only.as_ref().is_some_and(|only| !check.script.starts_with(only.as_str())) {
-            continue;
-        }
+    for check in CHECKS.iter().filter(|check| wanted(check)) {
         if let Err(error) = one(check, folder, pool, agent) {
             failures.push(format!("{name}: {} {:?}: {error:#}", check.script, check.environment));
         }

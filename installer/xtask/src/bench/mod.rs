@@ -2,7 +2,7 @@
 
 mod care;
 mod drive;
-mod load;
+pub(crate) mod load;
 mod scrub;
 mod servers;
 mod table;
