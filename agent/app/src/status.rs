@@ -118,6 +118,8 @@ pub enum NodeState {
     Draining,
     /// Is a member, has not been heard yet.
     Joining,
+    /// Answers, but its store, or a part of it, is not there: its shards cannot be had.
+    Unplugged,
 }
 
 impl NodeState {
@@ -131,13 +133,20 @@ impl NodeState {
             Self::Paused => "paused",
             Self::Draining => "draining",
             Self::Joining => "joining",
+            Self::Unplugged => "unplugged",
         }
     }
 
-    /// Whether it answers.
+    /// Whether it answers, and its shards can be had.
     #[must_use]
     pub fn answers(self) -> bool {
         matches!(self, Self::Up | Self::Paused | Self::Draining)
+    }
+
+    /// Whether it answers, with its store or without.
+    #[must_use]
+    pub fn speaks(self) -> bool {
+        self.answers() || self == Self::Unplugged
     }
 }
 
@@ -224,9 +233,11 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
     for node in &mut nodes {
         node.switch_off = switch_off_of(input, node, &up);
     }
-    let voters_up = input.quorum.voters.intersection(&up).count();
+    // One whose store is not there votes, and keeps its copy of the ledger.
+    let speaking: BTreeSet<AgentId> = nodes.iter().filter(|node| node.state.speaks()).map(|node| node.id).collect();
+    let voters_up = input.quorum.voters.intersection(&speaking).count();
     let quorum = input.quorum.agrees;
-    let survives = survives(input, &up);
+    let survives = survives(input, &up, &speaking);
     let survives_writing = if quorum { count(voters_up.saturating_sub(input.quorum.majority())) } else { 0 };
     let findings = Findings {
         nodes: &nodes,
@@ -300,7 +311,10 @@ fn nodes(input: &StatusInput<'_>) -> Vec<NodeStatus> {
             NodeStatus {
                 id: member.id,
                 name: member.name.clone(),
-                state: state(member, if member.id == input.agent { Presence::Up } else { health.presence }),
+                state: match state(member, if member.id == input.agent { Presence::Up } else { health.presence }) {
+                    answering if answering.answers() && health.unplugged_since.is_some() => NodeState::Unplugged,
+                    state => state,
+                },
                 capacity_bytes: health.room.map_or(member.capacity_bytes, |room| room.capacity_bytes),
                 used_bytes: health.room.map_or(0, |room| room.used_bytes),
                 standing: health.standing.score,
@@ -327,12 +341,12 @@ fn state(member: &AgentRecord, presence: Presence) -> NodeState {
 }
 
 /// What data survives: its least safe stripe, and the copies of the ledger, which holds names and the smallest files.
-fn survives(input: &StatusInput<'_>, up: &BTreeSet<AgentId>) -> u32 {
-    let on_up = |wanted: fn(&AgentRecord) -> bool| {
-        input.members.iter().filter(|member| wanted(member) && up.contains(&member.id)).count()
+fn survives(input: &StatusInput<'_>, up: &BTreeSet<AgentId>, speaking: &BTreeSet<AgentId>) -> u32 {
+    let on = |agents: &BTreeSet<AgentId>, wanted: fn(&AgentRecord) -> bool| {
+        input.members.iter().filter(|member| wanted(member) && agents.contains(&member.id)).count()
     };
-    let ledger_copies = on_up(|member| member.roles.mount || member.roles.vote);
-    let stores = on_up(|member| member.roles.store);
+    let ledger_copies = on(speaking, |member| member.roles.mount || member.roles.vote);
+    let stores = on(up, |member| member.roles.store);
     let by_geometry = stores.saturating_sub(1).min(usize::from(input.pool.survive));
     let by_stripes = match input.census.least_margin {
         _ if input.census.counts.lost > 0 => 0,
@@ -577,7 +591,7 @@ mod tests {
         );
         check(
             Scene::of(6).away(&[6]).stripes(counts(280, 120, 0, 0), 1).stuck(34),
-            &format!("{lacks} 34 stripes wait for pc-6 to answer, or to have been silent for 30 minutes. {survives}"),
+            &format!("{lacks} 34 stripes wait for pc-6 to answer, or to have been away for 30 minutes. {survives}"),
         );
         let mut unsettled = Scene::of(6).stripes(counts(9, 0, 0, 0), 2).waiting(Reason::Recut, 5_000_000);
         unsettled.work.get_or_insert_default().settled_in_s = 110;

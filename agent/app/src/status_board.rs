@@ -47,7 +47,7 @@ impl StatusBoard {
         let pool = query::pool(&*view)?.ok_or(AgentError::NoPoolYet)?;
         let members = query::agents(&*view)?;
         let position = query::position(&*view)?;
-        let answering = members.iter().map(|member| member.id).filter(|agent| context.health.answers(*agent));
+        let answering = members.iter().map(|member| member.id).filter(|agent| context.health.gives(*agent));
         let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
         let counted = self.count(view.clone(), position, reachable.clone()).await?;
         let health = context.health.view_with_own();

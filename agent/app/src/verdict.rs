@@ -70,14 +70,14 @@ fn rebuilding(findings: &Findings<'_>, work: &Progress) -> Vec<String> {
     let Tally { stripes: stuck, .. } = work.stuck;
     // What only a drain cannot place is told with the drain.
     let given_up = findings.nodes.iter().any(|node| node.state == NodeState::Absent);
-    let suspects: Vec<&str> =
-        findings.nodes.iter().filter(|node| node.state == NodeState::Suspect).map(|node| node.name.as_str()).collect();
+    let waits = |node: &&NodeStatus| matches!(node.state, NodeState::Suspect | NodeState::Unplugged);
+    let suspects: Vec<&str> = findings.nodes.iter().filter(waits).map(|node| node.name.as_str()).collect();
     let silent = !suspects.is_empty();
     if stuck > 0 && silent && !given_up {
         let (patience, who) = (duration(findings.absent_after_s), told(&suspects));
         let wait = if stuck == 1 { "waits" } else { "wait" };
         let stripes = words::stripes(stuck);
-        sentences.push(format!("{stripes} {wait} for {who} to answer, or to have been silent for {patience}."));
+        sentences.push(format!("{stripes} {wait} for {who} to answer, or to have been away for {patience}."));
     } else if stuck > 0 && (given_up || !drains(findings)) {
         let done = if at_risk { "rebuilt" } else { "moved" };
         sentences.push(format!("{} cannot be {done}: too few agents with room for them.", words::stripes(stuck)));
@@ -214,23 +214,45 @@ fn policy_unmet(findings: &Findings<'_>) -> Option<String> {
         .then(|| format!("The policy asks for {wanted}, which takes {stores_needed} agents."))
 }
 
-fn silent(nodes: &[NodeStatus]) -> Vec<&str> {
-    let is_silent = |node: &&NodeStatus| matches!(node.state, NodeState::Suspect | NodeState::Absent);
-    nodes.iter().filter(is_silent).map(|node| node.name.as_str()).collect()
+/// Agents that do not answer, or whose store is not there.
+fn silent(nodes: &[NodeStatus]) -> Vec<&NodeStatus> {
+    let is_silent =
+        |node: &&NodeStatus| matches!(node.state, NodeState::Suspect | NodeState::Absent | NodeState::Unplugged);
+    nodes.iter().filter(is_silent).collect()
 }
 
-fn does_not_answer(names: &[&str]) -> String {
-    match names.len() {
-        1 => format!("1 agent does not answer ({})", told(names)),
-        several => format!("{several} agents do not answer ({})", told(names)),
-    }
+/// Those that do not answer, and those whose store is not there.
+fn parted<'a>(nodes: &[&'a NodeStatus]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let (unplugged, silent): (Vec<&NodeStatus>, Vec<&NodeStatus>) =
+        nodes.iter().partition(|node| node.state == NodeState::Unplugged);
+    let names = |nodes: Vec<&'a NodeStatus>| nodes.into_iter().map(|node| node.name.as_str()).collect();
+    (names(silent), names(unplugged))
 }
 
-fn who_do_not_answer(names: &[&str]) -> String {
-    match names.len() {
-        1 => format!("1 agent that does not answer ({})", told(names)),
-        several => format!("{several} agents that do not answer ({})", told(names)),
-    }
+fn does_not_answer(nodes: &[&NodeStatus]) -> String {
+    let (silent, unplugged) = parted(nodes);
+    let silent = match silent.len() {
+        0 => None,
+        1 => Some(format!("1 agent does not answer ({})", told(&silent))),
+        several => Some(format!("{several} agents do not answer ({})", told(&silent))),
+    };
+    let unplugged = match unplugged.len() {
+        0 => None,
+        1 => Some(format!("{} answers without its store: plug its disk in or mount it again", told(&unplugged))),
+        _ => Some(format!("{} answer without their stores: plug their disks in or mount them again", told(&unplugged))),
+    };
+    silent.into_iter().chain(unplugged).collect::<Vec<_>>().join("; ")
+}
+
+fn who_do_not_answer(nodes: &[&NodeStatus]) -> String {
+    let (silent, unplugged) = parted(nodes);
+    let silent = match silent.len() {
+        0 => None,
+        1 => Some(format!("1 agent that does not answer ({})", told(&silent))),
+        several => Some(format!("{several} agents that do not answer ({})", told(&silent))),
+    };
+    let unplugged = (!unplugged.is_empty()).then(|| format!("a store that is not there (on {})", told(&unplugged)));
+    silent.into_iter().chain(unplugged).collect::<Vec<_>>().join(" and ")
 }
 
 fn told(names: &[&str]) -> String {

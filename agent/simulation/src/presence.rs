@@ -37,6 +37,7 @@ impl World {
         let disk = &self.agents[agent].disk;
         let usable = !disk.unplugged;
         Room {
+            unplugged: false,
             capacity_bytes: if usable { disk.capacity_bytes() } else { 0 },
             used_bytes: disk.used_bytes(),
             free_bytes: if usable { disk.free_bytes() } else { 0 },

@@ -143,6 +143,7 @@ impl PresenceCore {
             member.silent_from = now;
             member.misses = 0;
             member.next_ping = now;
+            member.health.unplugged_since = member.health.unplugged_since.map(|_| now);
         }
     }
 
@@ -212,12 +213,18 @@ impl PresenceCore {
         self.members.get(&agent).is_none_or(|member| !member.health.answers() || now < member.avoided_until)
     }
 
-    /// Whether it has been silent for a good part of the patience.
+    /// Whether it has been silent, or its store away, for a good part of the patience.
     #[must_use]
     pub fn doubtful(&self, now: Duration, agent: AgentId) -> bool {
         let enough = self.patience.absent_after / DOUBTFUL_PART;
         let silent = |member: &Member| !member.health.answers() && now.saturating_sub(member.silent_from) >= enough;
-        self.members.get(&agent).is_some_and(silent)
+        self.members.get(&agent).is_some_and(|member| silent(member) || member.health.unplugged_for(now, enough))
+    }
+
+    /// How long an agent may be silent, or its store away, before what it holds is made anew elsewhere.
+    #[must_use]
+    pub fn absent_after(&self) -> Duration {
+        self.patience.absent_after
     }
 
     /// What is known of everyone.
@@ -266,6 +273,8 @@ impl Member {
             self.next_ping = now + interval;
             self.pinging = false;
             self.health.room = Some(report.room);
+            let since = self.health.unplugged_since.unwrap_or(now);
+            self.health.unplugged_since = report.room.unplugged.then_some(since);
             self.health.position = report.position;
             self.health.owed_bytes = report.owed_bytes;
             self.health.standing = report.standing.bounded();

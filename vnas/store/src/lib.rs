@@ -85,6 +85,8 @@ pub struct StoreSpace {
     pub free_bytes: u64,
     /// Shards it holds.
     pub shards: u64,
+    /// Whether a directory is not where it was: what it holds cannot be had until it is back.
+    pub unplugged: bool,
 }
 
 /// A shard as listed.

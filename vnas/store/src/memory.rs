@@ -95,6 +95,7 @@ impl ShardStore for MemoryStore {
         let shards = self.shards();
         let used_bytes = used_bytes(&shards);
         StoreSpace {
+            unplugged: false,
             capacity_bytes: self.capacity_bytes,
             used_bytes,
             free_bytes: self.capacity_bytes.saturating_sub(used_bytes),

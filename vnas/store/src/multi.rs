@@ -63,7 +63,8 @@ impl Member {
     }
 
     fn space(&self) -> StoreSpace {
-        self.store.as_ref().map(|store| store.space()).unwrap_or_default()
+        let unplugged = || StoreSpace { unplugged: true, ..StoreSpace::default() };
+        self.store.as_ref().map_or_else(|_| unplugged(), |store| store.space())
     }
 }
 
@@ -282,6 +283,7 @@ impl ShardStore for MultiStore {
             used_bytes: sum.used_bytes.saturating_add(space.used_bytes),
             free_bytes: sum.free_bytes.saturating_add(space.free_bytes),
             shards: sum.shards.saturating_add(space.shards),
+            unplugged: sum.unplugged || space.unplugged,
         })
     }
 }

@@ -12,11 +12,14 @@ impl Health {
     /// # Errors
     /// If the ledger cannot be read.
     pub fn facts(&self, ledger: &dyn KvRead) -> Result<Vec<AgentFacts>, KvError> {
-        let (own, view, now) = (self.self_report(), self.view(), self.now());
+        let (own, view, now) = (self.self_report(), self.view_with_own(), self.now());
+        let patience = self.state().core.absent_after();
         let of_member = |member: AgentRecord| {
             let doubtful = self.state().core.doubtful(now, member.id);
             let counted_bytes = query::agent_usage(ledger, member.id)?.bytes;
-            Ok(AgentFacts { doubtful, ..facts(self.local, &own, &view, member, counted_bytes) })
+            let (given_up, id) = (view.of(member.id).unplugged_for(now, patience), member.id);
+            let facts = facts(self.local, &own, &view, member, counted_bytes);
+            Ok(AgentFacts { doubtful: doubtful && id != self.local, absent: facts.absent || given_up, ..facts })
         };
         query::agents(ledger)?.into_iter().map(of_member).collect()
     }
@@ -29,7 +32,8 @@ fn facts(local: AgentId, own: &SelfReport, view: &HealthView, member: AgentRecor
         true => (Some(own.room), &own.standing, own.owed_bytes),
         false => (health.room, &health.standing, health.owed_bytes),
     };
-    let answers = is_local || health.answers();
+    // Shards of a store that is not there cannot be had, though its agent answers.
+    let answers = (is_local || health.answers()) && health.unplugged_since.is_none();
     AgentFacts {
         id: member.id,
         stores: member.roles.store,
@@ -73,7 +77,7 @@ mod tests {
     fn health(presence: Presence, failing: bool) -> AgentHealth {
         AgentHealth {
             presence,
-            room: Some(Room { capacity_bytes: 900, used_bytes: 400, free_bytes: 500, shards: 4 }),
+            room: Some(Room { capacity_bytes: 900, used_bytes: 400, free_bytes: 500, shards: 4, unplugged: false }),
             owed_bytes: 7,
             standing: Standing { failing, ..Standing::default() },
             ..AgentHealth::default()

@@ -47,6 +47,8 @@ struct State {
     probing: BTreeSet<AgentId>,
     /// What this agent owes its owner, and how far it can be relied on.
     own: (u64, Standing),
+    /// Since when this agent's own store is not there, or not all of it.
+    unplugged_since: Option<Duration>,
 }
 
 impl Health {
@@ -59,6 +61,7 @@ impl Health {
             members: Arc::default(),
             probing: BTreeSet::new(),
             own: (0, Standing::default()),
+            unplugged_since: None,
         };
         Self {
             local,
@@ -83,9 +86,10 @@ impl Health {
     pub fn view_with_own(&self) -> HealthView {
         let SelfReport { position, room, owed_bytes, standing } = self.self_report();
         let state = self.state();
+        let (presence, since, unplugged_since) = (Presence::Up, Duration::ZERO, state.unplugged_since);
         // An agent without a store has nothing to say of room.
         let room = self.store.is_some().then_some(room);
-        let own = AgentHealth { presence: Presence::Up, room, position, owed_bytes, standing, since: Duration::ZERO };
+        let own = AgentHealth { presence, room, position, owed_bytes, standing, since, unplugged_since };
         state.core.view().with(self.local, own)
     }
 
@@ -99,6 +103,17 @@ impl Health {
     #[must_use]
     pub fn answers(&self, agent: AgentId) -> bool {
         agent == self.local || self.state().core.of(agent).is_some_and(|health| health.answers())
+    }
+
+    /// Whether the shards of an agent can be had: it answers, and its store is there.
+    #[must_use]
+    pub fn gives(&self, agent: AgentId) -> bool {
+        let state = self.state();
+        if agent == self.local {
+            state.unplugged_since.is_none()
+        } else {
+            state.core.of(agent).is_some_and(AgentHealth::gives)
+        }
     }
 
     /// Wakes when the presence of an agent changes.
@@ -163,7 +178,13 @@ impl Health {
     #[must_use]
     pub fn self_report(&self) -> SelfReport {
         let room = self.store.as_ref().map(|store| room(store.space())).unwrap_or_default();
-        let (owed_bytes, standing) = self.state().own.clone();
+        let (now, mut state) = (self.now(), self.state());
+        if room.unplugged && state.unplugged_since.is_none() {
+            tracing::warn!("a store of this agent is not there: its shards are made up for by others until it is back");
+        }
+        state.unplugged_since = room.unplugged.then_some(state.unplugged_since.unwrap_or(now));
+        let (owed_bytes, standing) = state.own.clone();
+        drop(state);
         SelfReport { position: self.position.load(Ordering::Relaxed), room, owed_bytes, standing }
     }
 
@@ -238,7 +259,7 @@ impl Health {
                 agent: member.id,
                 local,
                 site: member.site.clone(),
-                free_bytes: if active && (local || health.answers()) { room.free_bytes } else { 0 },
+                free_bytes: if active && (local || health.answers()) && !room.unplugged { room.free_bytes } else { 0 },
                 capacity_bytes: if active { capacity_bytes } else { 0 },
                 suspect: (!local && avoided) || standing.failing,
                 latency_us: status.round_trip_us,
@@ -307,8 +328,8 @@ impl Health {
 
 /// What a store has room for, as agents tell it each other.
 fn room(space: StoreSpace) -> Room {
-    let StoreSpace { capacity_bytes, used_bytes, free_bytes, shards } = space;
-    Room { capacity_bytes, used_bytes, free_bytes, shards }
+    let StoreSpace { capacity_bytes, used_bytes, free_bytes, shards, unplugged } = space;
+    Room { capacity_bytes, used_bytes, free_bytes, shards, unplugged }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub struct RemovalLoss {
 pub(crate) async fn removal_loss(context: &AgentContext, agent: AgentId) -> Result<RemovalLoss, AgentError> {
     let view = context.ledger.view()?;
     let members = query::agents(&*view)?.into_iter().map(|member| member.id);
-    let others: BTreeSet<AgentId> = members.filter(|other| *other != agent && context.health.answers(*other)).collect();
+    let others: BTreeSet<AgentId> = members.filter(|other| *other != agent && context.health.gives(*other)).collect();
     let looked = tokio::task::spawn_blocking(move || loss(&*view, agent, &others)).await;
     Ok(looked.map_err(|error| AgentError::Internal(format!("looking at the stripes: {error}")))??)
 }

@@ -122,7 +122,10 @@ pub(crate) fn live(report: &StatusReport, may_act: bool) -> Markup {
 }
 
 fn mood(report: &StatusReport) -> &'static str {
-    let away = report.nodes.iter().any(|node| matches!(node.state, NodeState::Suspect | NodeState::Absent));
+    let away = report
+        .nodes
+        .iter()
+        .any(|node| matches!(node.state, NodeState::Suspect | NodeState::Absent | NodeState::Unplugged));
     if report.stripes.lost > 0 || !report.quorum {
         "bad"
     } else if away || report.stripes.degraded + report.stripes.endangered > 0 {

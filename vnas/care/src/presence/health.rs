@@ -33,6 +33,8 @@ pub struct Room {
     pub free_bytes: u64,
     /// Shards it holds.
     pub shards: u64,
+    /// Whether a directory of it is not where it was: shards cannot be had from there.
+    pub unplugged: bool,
 }
 
 /// What an agent says of itself with every ping.
@@ -63,6 +65,8 @@ pub struct AgentHealth {
     pub standing: Standing,
     /// Since when its presence is what it is, from the start of this agent.
     pub since: Duration,
+    /// Since when its store, or a part of it, is not there; `None` if it is, as far as it has said.
+    pub unplugged_since: Option<Duration>,
 }
 
 impl AgentHealth {
@@ -70,6 +74,18 @@ impl AgentHealth {
     #[must_use]
     pub fn answers(&self) -> bool {
         self.presence == Presence::Up
+    }
+
+    /// Whether its shards can be had: it answers, and its store is there.
+    #[must_use]
+    pub fn gives(&self) -> bool {
+        self.answers() && self.unplugged_since.is_none()
+    }
+
+    /// Whether its store has been away for so long.
+    #[must_use]
+    pub fn unplugged_for(&self, now: Duration, time: Duration) -> bool {
+        self.unplugged_since.is_some_and(|since| now.saturating_sub(since) >= time)
     }
 }
 

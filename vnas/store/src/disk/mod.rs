@@ -299,6 +299,6 @@ impl ShardStore for DiskStore {
     }
 
     fn space(&self) -> StoreSpace {
-        self.shared.space.snapshot()
+        StoreSpace { unplugged: !self.shared.identity.is_plugged(), ..self.shared.space.snapshot() }
     }
 }

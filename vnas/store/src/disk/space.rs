@@ -134,6 +134,7 @@ impl Space {
         self.measure(&mut state, FREE_SPACE_AGE_LIMIT);
         let free_bytes = self.available(&state, self.limits.headroom_bytes);
         StoreSpace {
+            unplugged: false,
             capacity_bytes: state.used_bytes + state.reserved_bytes + free_bytes,
             used_bytes: state.used_bytes,
             free_bytes,
