@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use dci_proto::AgentId;
 use shoal_care::bad_places;
+use shoal_ledger::query::BadShards;
 use shoal_ledger::{KvError, KvRead, StripeRecord, query};
 
 /// Patterns kept apart, at most (about 10 MiB). Stripes beyond are judged once, by who could be reached at the count.
@@ -83,13 +84,15 @@ pub struct Census {
 }
 
 impl Census {
-    /// Counts all stripes of a view. `reachable` judges those beyond the patterns kept apart.
+    /// Counts all stripes of a view. `pending`: bad shards of which the ledger does not know yet. `reachable` judges those
+    /// beyond the patterns kept apart.
     ///
     /// # Errors
     /// If the local copy of the ledger cannot be read.
-    pub fn take(view: &dyn KvRead, reachable: &dyn Fn(AgentId) -> bool) -> Result<Self, KvError> {
-        let bad = query::bad_shards_of_all(view)?;
+    pub fn take(view: &dyn KvRead, pending: &BadShards, reachable: &dyn Fn(AgentId) -> bool) -> Result<Self, KvError> {
+        let mut bad = query::bad_shards_of_all(view)?;
         let mut census = Self { bad_shards: bad.len() as u64, ..Self::default() };
+        bad.extend(pending);
         query::stripes(view, None, &mut |stripe, record| {
             census.add(&record, &bad_places(&bad, stripe, &record), reachable);
             true

@@ -28,8 +28,8 @@ use crate::rebuild::RebuildRefusal;
 use crate::scrub::Scrubber;
 use crate::store_gate::{DropError, GuardedStore};
 use crate::wire::{
-    self, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ScrubAsk, ShardDelete, ShardGet, ShardList,
-    ShardNeed, ShardPage, ShardPut, ShardRebuild, ShardsExpected, ShardsFound, Status, StripeRecut,
+    self, BadPlace, CopyPiece, Member, MemberList, Method, SHARD_LIST_LIMIT, ScrubAsk, ShardDelete, ShardGet,
+    ShardList, ShardNeed, ShardPage, ShardPut, ShardRebuild, ShardsExpected, ShardsFound, Status, StripeRecut,
 };
 
 /// What requests are answered with; there once the agent has started.
@@ -121,6 +121,7 @@ impl Handler for AgentHandler {
             }
             (Method::Scrub, _) => parts.scrub(&request),
             (Method::ShardsFound, _) => parts.shards_found(from, &request).await,
+            (Method::ShardsPending, _) => parts.shards_pending(),
         }
     }
 }
@@ -251,6 +252,15 @@ impl Parts {
             Ok(rebuilt) => wire::answer(&rebuilt),
             Err(RebuildRefusal::Store(error)) => store_refusal(&error),
             Err(error) => wire::refusal(error.status(), &error.to_string()),
+        }
+    }
+
+    fn shards_pending(&self) -> Response {
+        let place = |shard: shoal_volume::BadShard| BadPlace { agent: shard.agent, key: shard.key };
+        let pending: Vec<BadPlace> = self.mender.pending().into_iter().map(place).collect();
+        match wire::encode(&pending) {
+            Ok(pending) => wire::answer_bytes(pending),
+            Err(error) => wire::refusal(Status::Failed, &error.to_string()),
         }
     }
 

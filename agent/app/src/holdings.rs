@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use shoal_ledger::query::{ExpectedPage, expected};
 use shoal_ledger::{Command, KvError, KvRead, LedgerClient, ShardStanding, query};
 use shoal_net::{Lane, Network, Request};
+use shoal_volume::BadShard;
 
 use crate::AgentError;
 use crate::members::MemberBook;
@@ -89,6 +90,15 @@ impl Holdings {
             None if holder == self.agent => self.ask(Method::ShardOthers, &key).await,
             None => Ok(None),
         }
+    }
+
+    /// Whether a bad shard needs no more looking after by this agent: nothing counts on it there, or it is another's and the
+    /// ledger has it as bad, so that its holder is at it. `false` without a ledger.
+    pub(crate) fn is_settled(&self, shard: BadShard) -> Result<bool, AgentError> {
+        let Some(ledger) = &self.ledger else { return Ok(false) };
+        let view = ledger.view()?;
+        let counted = query::standing(&*view, shard.key, shard.agent)? == ShardStanding::Counted;
+        Ok(!counted || (shard.agent != self.agent && query::is_bad(&*view, shard.agent, shard.key)?))
     }
 
     /// Has the ledger take in what this agent has found of its own shards; answers which of them the ledger has as bad.

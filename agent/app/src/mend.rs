@@ -2,16 +2,17 @@
 //!
 //! The holder does the work and looks first: what is whole by now stays. What cannot be mended is tried again, ever more
 //! seldom, and stays counted until it is mended or nothing counts on it there any more. A shard of this agent's own that two
-//! tries did not mend is reported to the ledger: it counts as lost then, and is rebuilt elsewhere.
+//! tries did not mend is reported to the ledger: it counts as lost then, and is rebuilt elsewhere. One of a stripe that lost
+//! too many shards is reported after the first: no second can mend it.
 
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dci_proto::{AgentId, ShardKey};
-use shoal_volume::{BadShard, Drive};
+use shoal_volume::{BadShard, Drive, RebuildError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::holdings::Holdings;
 use crate::machine::StoreMeter;
 use crate::peers::Peers;
+use crate::rebuild::RebuildRefusal;
+use crate::wire::ShardRebuild;
 use reports::Reports;
 
 /// Shards remembered at once; others are found again by the next read or scrub.
@@ -35,6 +38,8 @@ const PAUSES: [Duration; 5] = [
 const TRIES_BEFORE_REPORT: usize = 2;
 /// How often is looked what reads have found.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often is looked what the ledger counts on no more, however long the pause before the next try.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How it stands with a bad shard.
 #[derive(Debug, Clone)]
@@ -57,6 +62,8 @@ struct Vain {
     reason: String,
     /// It is one of this agent's own, and looked at again it is bad.
     proven: bool,
+    /// Trying again does not help: too many others of its stripe are bad.
+    hopeless: bool,
 }
 
 /// Has bad shards made anew.
@@ -66,6 +73,8 @@ pub(crate) struct Mender {
     holdings: Arc<Holdings>,
     /// Where this agent's own store tells what it could not read.
     meter: Option<Arc<StoreMeter>>,
+    /// Where reads tell what they met.
+    drive: OnceLock<Drive>,
     reports: Reports,
     bad: Mutex<BTreeMap<BadShard, Trial>>,
     news: Notify,
@@ -79,7 +88,8 @@ impl Mender {
         meter: Option<Arc<StoreMeter>>,
     ) -> Self {
         let reports = Reports::new(holdings.clone());
-        Self { agent, peers, holdings, meter, reports, bad: Mutex::default(), news: Notify::new() }
+        let (drive, bad) = (OnceLock::new(), Mutex::default());
+        Self { agent, peers, holdings, meter, drive, reports, bad, news: Notify::new() }
     }
 
     /// Takes a bad shard up; `false` if too many wait.
@@ -99,14 +109,22 @@ impl Mender {
         self.add(BadShard { key, agent: self.agent })
     }
 
-    /// Shards that are not mended yet.
-    pub(crate) fn pending(&self) -> usize {
-        self.lock().len()
+    /// Shards that are not mended yet, this agent's own and others it met.
+    pub(crate) fn pending(&self) -> Vec<BadShard> {
+        self.take_met();
+        self.lock().keys().copied().collect()
+    }
+
+    /// Shards of this agent's own that are not mended yet, and why.
+    pub(crate) fn pending_here(&self) -> Vec<(ShardKey, String)> {
+        let here = |(shard, _): &(&BadShard, &Trial)| shard.agent == self.agent;
+        self.lock().iter().filter(here).map(|(shard, trial)| (shard.key, trial.reason.clone())).collect()
     }
 
     /// Shards that are not mended yet and of which the ledger does not know.
-    pub(crate) fn unreported(&self) -> usize {
-        self.lock().values().filter(|trial| !trial.noted).count()
+    pub(crate) fn unreported(&self) -> Vec<BadShard> {
+        self.take_met();
+        self.lock().iter().filter(|(_, trial)| !trial.noted).map(|(shard, _)| *shard).collect()
     }
 
     /// Shards that were not even tried yet.
@@ -121,7 +139,10 @@ impl Mender {
 
     /// Mends until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, drive: Option<Drive>, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(async { tokio::join!(self.work(drive), self.report()) }).await;
+        if let Some(drive) = drive {
+            let _ = self.drive.set(drive);
+        }
+        shutdown.run_until_cancelled(async { tokio::join!(self.work(), self.report()) }).await;
     }
 
     /// Tells the ledger what cannot be mended here, and takes up what it has of that.
@@ -159,15 +180,33 @@ impl Mender {
         self.news.notify_one();
     }
 
-    async fn work(&self, drive: Option<Drive>) {
-        loop {
-            if let Some(drive) = &drive
-                && drive.bad_shards_known() > 0
-            {
-                for shard in drive.take_bad_shards() {
-                    self.add(shard);
-                }
+    /// Forgets what the ledger counts on no more, and what it has as bad on other agents.
+    fn forget_settled(&self) {
+        for shard in self.pending() {
+            match self.holdings.is_settled(shard) {
+                Ok(true) => drop(self.lock().remove(&shard)),
+                Ok(false) => {}
+                Err(error) => return tracing::debug!(%error, "what counts on bad shards is not known"),
             }
+        }
+    }
+
+    /// Takes up what reads met.
+    fn take_met(&self) {
+        let Some(drive) = self.drive.get().filter(|drive| drive.bad_shards_known() > 0) else { return };
+        for shard in drive.take_bad_shards() {
+            self.add(shard);
+        }
+    }
+
+    async fn work(&self) {
+        let mut forgotten = Instant::now();
+        loop {
+            if forgotten.elapsed() >= FORGET_INTERVAL {
+                self.forget_settled();
+                forgotten = Instant::now();
+            }
+            self.take_met();
             for key in self.meter.iter().flat_map(|meter| meter.take_unreadable()) {
                 self.add_own(key);
             }
@@ -198,7 +237,7 @@ impl Mender {
                     self.reports.sound(shard.key);
                 }
             }
-            Err(Vain { reason, proven }) => {
+            Err(Vain { reason, proven, hopeless }) => {
                 tracing::debug!(key = %shard.key, agent = %shard.agent, reason, "a shard cannot be mended yet");
                 let mut bad = self.lock();
                 let Some(trial) = bad.get_mut(&shard) else { return };
@@ -206,7 +245,7 @@ impl Mender {
                 trial.tries += 1;
                 trial.due = Instant::now() + pause;
                 trial.reason = reason;
-                let tell = proven && !trial.noted && trial.tries >= TRIES_BEFORE_REPORT;
+                let tell = proven && !trial.noted && (hopeless || trial.tries >= TRIES_BEFORE_REPORT);
                 drop(bad);
                 if tell {
                     tracing::warn!(key = %shard.key, "a shard is bad and cannot be mended here");
@@ -218,24 +257,49 @@ impl Mender {
 
     /// Whether it is mended now; `false` if nothing counts on it there.
     async fn attempt(&self, BadShard { key, agent }: BadShard) -> Result<bool, Vain> {
-        let vain = |error: &dyn std::fmt::Display| Vain { reason: error.to_string(), proven: false };
+        let vain = |error: &dyn std::fmt::Display| Vain { reason: error.to_string(), proven: false, hopeless: false };
         let asked = self.holdings.others(key, agent).await.map_err(|error| vain(&error))?;
         let Some(asked) = asked else { return Ok(false) };
-        let rebuilt = match self.peers.rebuild(agent, &asked).await {
-            Ok(rebuilt) => rebuilt,
-            Err(error) => {
-                let hash = asked.places.get(usize::from(key.index)).map(|(_, hash)| *hash).unwrap_or_default();
-                let proven = agent == self.agent && self.peers.is_bad_here(key, hash).await;
-                return Err(Vain { reason: error.to_string(), proven });
-            }
-        };
-        for (index, agent) in rebuilt.bad {
-            self.add(BadShard { key: ShardKey { stripe: key.stripe, index }, agent });
+        if agent != self.agent {
+            let rebuilt = self.peers.rebuild(agent, &asked).await.map_err(|error| vain(&error))?;
+            self.add_met(key, &rebuilt.bad);
+            return Ok(true);
         }
-        Ok(true)
+        match self.peers.rebuild_here(&asked).await {
+            Ok(rebuilt) => {
+                self.add_met(key, &rebuilt.bad);
+                Ok(true)
+            }
+            Err(error) => {
+                let mut hopeless = false;
+                if let RebuildRefusal::Rebuild(RebuildError::TooFew { bad, .. }) = &error {
+                    hopeless = is_hopeless(&asked, bad.len());
+                    self.add_met(key, bad);
+                }
+                let hash = asked.places.get(usize::from(key.index)).map(|(_, hash)| *hash).unwrap_or_default();
+                let proven = self.peers.is_bad_here(key, hash).await;
+                Err(Vain { reason: error.to_string(), proven, hopeless })
+            }
+        }
+    }
+
+    /// Takes up others of a stripe that were met, unless they are known where they are.
+    fn add_met(&self, key: ShardKey, bad: &[(u8, AgentId)]) {
+        for (index, agent) in bad {
+            let shard = BadShard { key: ShardKey { index: *index, ..key }, agent: *agent };
+            if !self.holdings.is_settled(shard).unwrap_or(false) {
+                self.add(shard);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<BadShard, Trial>> {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether too few of the others of a stripe are left to make a shard anew, were all agents to answer.
+fn is_hopeless(asked: &ShardRebuild, bad: usize) -> bool {
+    let others = (0u8..).zip(&asked.places).filter(|(index, (agent, _))| *index != asked.key.index && agent.is_some());
+    others.count().saturating_sub(bad) < usize::from(asked.k)
 }

@@ -11,7 +11,7 @@ use shoal_ledger::{
 };
 use shoal_net::{Lane, MemoryHub, MemoryNetwork, Network, Peer};
 use shoal_store::{MemoryStore, ShardStore};
-use shoal_volume::{PeerError, ShardPeers, Urgency};
+use shoal_volume::{BadShard, PeerError, ShardPeers, Urgency};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -319,6 +319,7 @@ async fn reported_and_taken_back(pair: Pair) {
     pair.commit_file(&bytes()).await;
     let running = tokio::spawn(pair.menders[1].clone().run(None, CancellationToken::new()));
     pair.menders[1].add_own(KEY);
+    let begun = Instant::now();
     let is_noted = || query::is_bad(&*pair.ledger.view().expect("a view"), pair.agents[1], KEY).expect("read");
     let come_to = async |wanted: bool| {
         let deadline = Instant::now() + Duration::from_secs(3_600);
@@ -328,7 +329,8 @@ async fn reported_and_taken_back(pair: Pair) {
         }
     };
     come_to(true).await;
-    assert_eq!(pair.menders[1].pending(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(2), "no second try: nothing could mend it");
+    assert_eq!(pair.menders[1].pending_here().len(), 1);
     pair.stores[1].put(KEY, bytes(), None).await.expect("kept");
     come_to(false).await;
     running.abort();
@@ -342,4 +344,33 @@ async fn a_shard_that_cannot_be_mended_is_reported_and_the_report_taken_back_whe
 #[tokio::test(start_paused = true)]
 async fn an_agent_without_a_ledger_reports_its_bad_shards_over_one_that_has_it() {
     reported_and_taken_back(Pair::new(false)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_shards_that_nothing_counts_on_any_more_are_soon_forgotten_however_seldom_they_are_tried() {
+    let pair = Pair::new(true);
+    let policy = shoal_ledger::CarePolicy { trash_keep_s: 0, ..Default::default() };
+    pair.ledger.submit(Command::SetCarePolicy { policy }).await.expect("no trash");
+    pair.commit_file(&bytes()).await;
+    let running: Vec<_> =
+        pair.menders.iter().map(|mender| tokio::spawn(mender.clone().run(None, CancellationToken::new()))).collect();
+    // The first met it on the second, and it was on neither: both cannot mend it, and each says so of its own.
+    pair.menders[0].add(BadShard { key: KEY, agent: pair.agents[1] });
+    let come_to = async |what: &str, wanted: [usize; 2]| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while pair.menders.iter().map(|mender| mender.pending().len()).ne(wanted) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {:?}",
+                pair.menders.iter().map(|one| one.pending()).collect::<Vec<_>>()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    come_to("each has its own only", [1, 1]).await;
+    assert!(pair.menders.iter().all(|mender| mender.unreported().is_empty()), "and all is reported");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    pair.remove_file().await;
+    come_to("nothing counts on them", [0, 0]).await;
+    running.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -56,12 +56,20 @@ pub struct TrashStatus {
 
 impl StatusReport {
     /// Tells of shards that reads or the scrub of the reporting agent found missing or damaged where the ledger has them,
-    /// until they are mended or the ledger knows: until then the stripes' counts do not show those.
+    /// until they are mended or the ledger knows. The stripes' counts of this agent have them as missing; where that loses data,
+    /// the loss is said first.
     pub(crate) fn tell_bad_shards(&mut self, count: usize) {
         if count == 0 {
             return;
         }
         let shards = if count == 1 { "1 shard" } else { &format!("{count} shards") };
+        if self.stripes.damaged > 0 {
+            self.verdict += &format!(
+                " {shards} found missing or damaged {} not mended yet.",
+                if count == 1 { "is" } else { "are" }
+            );
+            return;
+        }
         let rest = self.verdict.strip_prefix("Healthy.").unwrap_or(&self.verdict).trim();
         self.verdict =
             format!("Damaged: {shards} found missing or damaged on disks that answer, not mended yet. Else: {rest}");
@@ -385,6 +393,11 @@ mod bad_shard_tests {
             report.verdict,
             "Damaged: 3 shards found missing or damaged on disks that answer, not mended yet. Else: Survives the loss of any 2 agents."
         );
+        report.verdict = "Some data is lost: 1 stripe has too few sound shards left.".into();
+        report.stripes.damaged = 1;
+        report.tell_bad_shards(3);
+        let lost = "Some data is lost: 1 stripe has too few sound shards left. 3 shards found missing or damaged are not mended yet.";
+        assert_eq!(report.verdict, lost, "what is worst is said first");
     }
 }
 

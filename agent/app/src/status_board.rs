@@ -7,6 +7,7 @@ use std::time::Duration;
 use dci_proto::AgentId;
 use shoal_care::Progress;
 use shoal_consensus::Consensus;
+use shoal_ledger::query::BadShards;
 use shoal_ledger::{AgentRecord, KvError, KvRead, query};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ struct Counted {
     census: Arc<Census>,
     position: u64,
     reachable: Arc<BTreeSet<AgentId>>,
+    pending: BadShards,
     at: Instant,
     took: Duration,
 }
@@ -49,7 +51,10 @@ impl StatusBoard {
         let position = query::position(&*view)?;
         let answering = members.iter().map(|member| member.id).filter(|agent| context.health.gives(*agent));
         let reachable: Arc<BTreeSet<AgentId>> = Arc::new(answering.collect());
-        let counted = self.count(view.clone(), position, reachable.clone()).await?;
+        let unreported = context.mender.unreported().into_iter();
+        let pending: BadShards = unreported.map(|shard| (shard.agent, shard.key)).collect();
+        let told = pending.len();
+        let counted = self.count(view.clone(), position, reachable.clone(), pending).await?;
         let health = context.health.view_with_own();
         let quorum = context.quorum();
         let work = context.progress().await;
@@ -67,8 +72,7 @@ impl StatusBoard {
             trash: TrashStatus { files: trash.files, bytes: trash.bytes },
             absent_after_s: query::care_policy(&*view)?.absent_after_s,
         });
-        let met = context.drive.as_ref().map_or(0, shoal_volume::Drive::bad_shards_known);
-        report.tell_bad_shards(met + context.mender.unreported());
+        report.tell_bad_shards(told);
         report.tell_here(room::refusal(&context.headroom));
         report.tell_here(swap::lost_end(context.data()));
         let twin = context.consensus.as_ref().and_then(Consensus::twin);
@@ -85,10 +89,12 @@ impl StatusBoard {
         view: Arc<dyn KvRead + Send + Sync>,
         position: u64,
         reachable: Arc<BTreeSet<AgentId>>,
+        pending: BadShards,
     ) -> Result<Counted, AgentError> {
         let mut kept = self.counted.lock().await;
         if let Some(counted) = kept.as_ref() {
             let same = counted.position == position
+                && counted.pending == pending
                 && (!counted.census.depends_on_reachability() || counted.reachable == reachable);
             let pause = RECOUNT_PAUSE.max(counted.took * RECOUNT_PAUSE_FACTOR);
             if same || counted.at.elapsed() < pause {
@@ -96,12 +102,13 @@ impl StatusBoard {
             }
         }
         let begin = Instant::now();
-        let judges = reachable.clone();
-        let count = move || Census::take(&*view, &|agent| judges.contains(&agent));
+        let (judges, bad) = (reachable.clone(), pending.clone());
+        let count = move || Census::take(&*view, &bad, &|agent| judges.contains(&agent));
         let counting = tokio::task::spawn_blocking(count).await;
         let census = counting.map_err(|error| AgentError::Internal(format!("counting stripes: {error}")))??;
         let at = Instant::now();
-        let counted = Counted { census: Arc::new(census), position, reachable, at, took: at.duration_since(begin) };
+        let (census, took) = (Arc::new(census), at.duration_since(begin));
+        let counted = Counted { census, position, reachable, pending, at, took };
         *kept = Some(counted.clone());
         Ok(counted)
     }

@@ -57,10 +57,12 @@ pub(crate) enum Method {
     /// What the asker has found of shards of its own: [`ShardsFound`]; answers which of its shards the ledger has as bad, when
     /// the ledger has taken it. Asked by agents without a ledger.
     ShardsFound = 18,
+    /// Which shards have you found bad or met as bad and not mended yet? A list of [`BadPlace`] comes in the body.
+    ShardsPending = 19,
 }
 
 impl Method {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -78,6 +80,7 @@ impl Method {
         Self::ShardOthers,
         Self::Scrub,
         Self::ShardsFound,
+        Self::ShardsPending,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -229,6 +232,13 @@ pub(crate) struct ShardsFound {
     pub(crate) bad: Vec<ShardKey>,
     /// Whole again.
     pub(crate) sound: Vec<ShardKey>,
+}
+
+/// A shard that is bad where it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BadPlace {
+    pub(crate) agent: AgentId,
+    pub(crate) key: ShardKey,
 }
 
 /// How your scrub stands.
@@ -408,6 +418,7 @@ mod tests {
             let _ = decode::<ShardsExpected>(&bytes);
             let _ = decode::<ScrubAsk>(&bytes);
             let _ = decode::<ShardsFound>(&bytes);
+            let _ = decode::<Vec<BadPlace>>(&bytes);
             let _ = decode::<crate::holdings::Share>(&bytes);
             let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);
             let _ = decode::<crate::health::SelfReport>(&bytes);

@@ -214,3 +214,46 @@ fn a_stripe_that_lost_too_many_shards_is_told_as_lost_by_every_agent_and_healed_
     ensure!(report["whole"] == 3 && code == Some(0), "{report}");
     pool.read_all()
 }
+
+#[test]
+fn what_a_read_found_beyond_mending_is_told_at_once_by_every_agent_that_is_asked_to_check() -> Result<()> {
+    let _alone = alone();
+    let mut pool = Pool::new(3)?;
+    let path = shard_files(&pool.agents[1])?.pop().context("a shard")?;
+    let stripe = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split(['-', '.', '_']).next());
+    let stripe = stripe.context("a stripe")?.to_owned();
+    for agent in &pool.agents[1..] {
+        let same = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&stripe));
+        let path = shard_files(agent)?.into_iter().find(same).context("its shard")?;
+        let mut bytes = fs::read(&path)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes)?;
+    }
+    let (reader, others) = (&pool.agents[0], &pool.agents[1..]);
+    let mut lost = None;
+    for path in pool.files.keys() {
+        let read = reader.client().request("GET", &format!("/{path}"), &[], b"");
+        if !read.is_ok_and(|response| response.status == 200) {
+            lost = Some(path.clone());
+        }
+    }
+    let lost = lost.context("one cannot be read")?;
+    for agent in others.iter().chain([reader]) {
+        let (report, code) = check(agent)?;
+        ensure!(report["lost"] == 1 && report["lost_files"][0] == lost.as_str(), "{report}");
+        ensure!(code == Some(NOT_WHOLE), "it ends with {code:?}");
+    }
+    let verdict = reader.json(&["status"])?["verdict"].to_string();
+    ensure!(verdict.starts_with("\"Some data is lost"), "{verdict}");
+    let bytes = pool.files[&lost].clone();
+    pool.put(&lost, bytes)?;
+    pool.wait_until_whole()?;
+    for agent in &pool.agents {
+        wait_until("nothing to be called damaged", DEADLINE, || {
+            let status = agent.json(&["status"])?;
+            Ok(status["verdict"].as_str().is_some_and(|verdict| verdict.starts_with("Healthy.")).then_some(()))
+        })?;
+    }
+    pool.read_all()
+}

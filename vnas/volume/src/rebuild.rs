@@ -61,6 +61,8 @@ pub enum RebuildError {
         needed: usize,
         /// What the last one that could not be had said.
         detail: String,
+        /// Those found missing or damaged where they should be, as opposed to out of reach: index and agent.
+        bad: Vec<(u8, AgentId)>,
     },
     /// The code refused.
     #[error(transparent)]
@@ -175,7 +177,8 @@ impl Gathering<'_> {
         }
         if got.len() < needed {
             let detail = self.last.take().map(|error| format!("; {error}")).unwrap_or_default();
-            return Err(RebuildError::TooFew { present: got.len(), needed, detail });
+            let bad = std::mem::take(&mut self.bad);
+            return Err(RebuildError::TooFew { present: got.len(), needed, detail, bad });
         }
         Ok(got)
     }

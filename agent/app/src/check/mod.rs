@@ -1,10 +1,11 @@
 //! `shoal pool check`: whether the ledger agrees with the shards on the disks. Asks every agent that answers which shards it
-//! has, page by page, and holds that against the ledger's stripes. Reads no shard; what an agent that answers does not have it is
-//! asked to make anew.
+//! has, page by page, and which it found or met as bad and could not mend yet, and holds that against the ledger's stripes. Reads no
+//! shard; what an agent that answers does not have it is asked to make anew.
 //!
 //! The pool goes on meanwhile: what looks wrong is looked at once more in the ledger as it is at the end.
 
 pub(crate) mod files;
+mod pending;
 mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +49,7 @@ pub(crate) struct CheckReport {
     /// Of these, how many their agents have been asked to make anew.
     #[serde(default)]
     pub(crate) taken_up: u64,
-    /// Shards that their agents have found missing, damaged or unreadable and could not mend in place.
+    /// Shards that were found missing, damaged or unreadable and could not be mended in place, or are not yet.
     #[serde(default)]
     pub(crate) bad_shards: u64,
     /// Members that hold shards and do not answer; what they have is not known.
@@ -125,6 +126,10 @@ impl CheckBoard {
 struct Check<'a> {
     context: &'a AgentContext,
     shelves: BTreeMap<AgentId, Shelf>,
+    /// Members that answer.
+    answering: Vec<AgentId>,
+    /// Shards they know as bad and the ledger may not.
+    pending: BTreeSet<BadShard>,
     report: CheckReport,
     suspects: Vec<StripeId>,
     lost: BTreeSet<ContentId>,
@@ -138,7 +143,7 @@ struct Found {
     present: usize,
     /// Shards that should be on agents that answer and are not.
     missing: Vec<BadShard>,
-    /// Shards that their agents have found bad.
+    /// Shards that were found bad.
     bad: u64,
 }
 
@@ -150,12 +155,16 @@ impl<'a> Check<'a> {
         let members = query::agents(&*view)?;
         let total = context.status().await?.stripes.total;
         context.check.lock().stripes_total = total;
+        let answering: Vec<AgentId> =
+            members.iter().map(|member| member.id).filter(|agent| context.health.answers(*agent)).collect();
         let stores = members.iter().filter(|member| member.roles.store);
         let (asked, silent): (Vec<&AgentRecord>, Vec<&AgentRecord>) =
             stores.partition(|member| context.health.answers(member.id));
         let mut check = Self {
             context,
             shelves: asked.iter().map(|member| (member.id, Shelf::new(member.id, context))).collect(),
+            pending: pending::of_all(context, &answering).await,
+            answering,
             report: CheckReport { position: query::position(&*view)?, fresh, ..CheckReport::default() },
             suspects: Vec::new(),
             lost: BTreeSet::new(),
@@ -225,7 +234,7 @@ impl<'a> Check<'a> {
         for (place, index) in record.shards.iter().zip(0u8..) {
             let Some(agent) = place.agent else { continue };
             let key = ShardKey { stripe: id, index };
-            if bad.contains(&index) {
+            if bad.contains(&index) || self.pending.contains(&BadShard { key, agent }) {
                 found.bad += 1;
             } else if has(agent, key) {
                 found.present += 1;
@@ -260,6 +269,9 @@ impl<'a> Check<'a> {
 
     /// What looked wrong may have been changed or removed since.
     async fn look_again(&mut self) -> Result<(), AgentError> {
+        if !self.suspects.is_empty() {
+            self.pending = pending::of_all(self.context, &self.answering).await;
+        }
         for id in std::mem::take(&mut self.suspects) {
             let view = self.context.ledger.view()?;
             let Some(record) = query::stripe(&*view, id)? else { continue };

@@ -166,7 +166,7 @@ fn tell_check(report: &CheckReport) {
     }
     if report.bad_shards > 0 {
         say!(
-            "{} shards were found missing, damaged or unreadable by their agents, and count as lost.",
+            "{} shards were found missing, damaged or unreadable and are not mended; they count as lost.",
             report.bad_shards
         );
     }
@@ -192,6 +192,9 @@ fn tell_check(report: &CheckReport) {
     tell_files("can be read but lack shards", report.short_files_total, &report.short_files);
     if report.short > 0 {
         say!("What lacks shards is rebuilt by itself where there is room; `shoal status` says how far it is.");
+    }
+    if report.short + report.lost == 0 {
+        say!("Shards were counted, not read; `shoal scrub --wait` reads them all.");
     }
     if !report.fresh {
         say!("\nThe pool cannot agree on changes now, so the ledger asked may be behind.");

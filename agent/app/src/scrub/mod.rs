@@ -118,6 +118,7 @@ impl Scrubber {
         let record = self.record();
         let (scrub, round) = (record.scrub, record.scrub.round());
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let here = self.parts.mender.pending_here();
         ScrubReport {
             round: round.number,
             under_way: scrub.is_under_way(),
@@ -132,7 +133,7 @@ impl Scrubber {
             resumed: round.resumed,
             last_ended_ms: scrub.done().and_then(|done| done.ended_ms),
             last_shards: scrub.done().map_or(0, |done| done.shards),
-            unmended: count(self.parts.mender.pending() + record.findings.iter().filter(|one| !one.taken).count()),
+            unmended: count(here.len() + record.findings.iter().filter(|one| !one.taken).count()),
             untried: count(self.parts.mender.untried()),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             findings: if brief { Vec::new() } else { record.findings.clone() },
