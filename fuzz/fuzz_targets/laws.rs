@@ -21,6 +21,8 @@ const ALL: &[&[Target]] = &[
     dci_proto::fuzzing::TARGETS,
     #[cfg(feature = "ledger")]
     shoal_ledger::fuzzing::TARGETS,
+    #[cfg(feature = "mailbox")]
+    shoal_mailbox::fuzzing::TARGETS,
     #[cfg(feature = "net")]
     shoal_net::fuzzing::TARGETS,
     #[cfg(feature = "store")]

@@ -112,6 +112,11 @@ fn messages_of_peerlets_keep_their_laws() {
 }
 
 #[test]
+fn rows_of_mailboxes_keep_their_laws() {
+    hold(shoal_mailbox::fuzzing::TARGETS);
+}
+
+#[test]
 fn requests_of_webdav_clients_keep_their_laws() {
     hold(shoal_dav::fuzzing::TARGETS);
 }
@@ -128,6 +133,7 @@ fn every_target_has_its_seeds_in_the_corpus() {
         shoal_store::fuzzing::TARGETS,
         shoal_ledger::fuzzing::TARGETS,
         shoal_consensus::fuzzing::TARGETS,
+        shoal_mailbox::fuzzing::TARGETS,
         shoal_net::fuzzing::TARGETS,
         shoal_dav::fuzzing::TARGETS,
         dci_proto::fuzzing::TARGETS,

@@ -45,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-store", &["dci-proto", "shoal-files"]),
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
+    ("shoal-mailbox", &["dci-proto", "shoal-files"]),
     ("shoal-net", &["dci-proto"]),
     ("shoal-consensus", &["dci-proto", "shoal-files", "shoal-ledger"]),
     ("shoal-simulation", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"]),
