@@ -64,7 +64,7 @@ impl Core {
     pub(super) fn output_closed(&mut self, now_ms: u64, process: ProcessId, effects: &mut Vec<Effect>) {
         let Some(instance) = self.instances.get_mut(&process) else { return };
         if matches!(instance.policy.settles, Settles::WithItsLine | Settles::WithItsReply) {
-            instance.end_gently(now_ms, process, effects);
+            instance.end_with_its_output(now_ms, process, effects);
         }
     }
 

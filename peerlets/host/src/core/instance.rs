@@ -27,8 +27,10 @@ pub(super) struct Ending {
     pub(super) drain: Drain,
     /// When the next, harder step is due.
     pub(super) next_ms: u64,
-    /// What was wrong; `None`: it is only not needed any more, and what it still says counts.
+    /// What was wrong; `None`: what it still says counts.
     pub(super) fault: Option<String>,
+    /// It is only not needed any more, or its host ends.
+    pub(super) wanted: bool,
 }
 
 /// One process.
@@ -93,11 +95,20 @@ impl Instance {
         }
     }
 
-    /// Begins its end: closes its input, and asks and forces it later.
+    /// Begins its end because it is not needed: closes its input, and asks and forces it later.
     pub(super) fn end_gently(&mut self, now_ms: u64, process: ProcessId, effects: &mut Vec<Effect>) {
+        self.close(now_ms, process, true, effects);
+    }
+
+    /// Begins its end because it has begun it itself, by closing its output.
+    pub(super) fn end_with_its_output(&mut self, now_ms: u64, process: ProcessId, effects: &mut Vec<Effect>) {
+        self.close(now_ms, process, false, effects);
+    }
+
+    fn close(&mut self, now_ms: u64, process: ProcessId, wanted: bool, effects: &mut Vec<Effect>) {
         if self.ending.is_none() {
             let next_ms = now_ms.saturating_add(self.policy.grace_ms);
-            self.ending = Some(Ending { drain: Drain::InputClosed, next_ms, fault: None });
+            self.ending = Some(Ending { drain: Drain::InputClosed, next_ms, fault: None, wanted });
             effects.push(Effect::CloseInput(process));
         }
     }
@@ -113,7 +124,7 @@ impl Instance {
     ) {
         let fault = self.ending.take().and_then(|ending| ending.fault).or(Some(fault));
         let next_ms = now_ms.saturating_add(self.policy.grace_ms);
-        self.ending = Some(Ending { drain, next_ms, fault });
+        self.ending = Some(Ending { drain, next_ms, fault, wanted: false });
         effects.push(if drain == Drain::Killed { Effect::Kill(process) } else { Effect::Terminate(process) });
     }
 

@@ -81,7 +81,7 @@ impl Core {
     pub(super) fn exited(&mut self, now_ms: u64, process: ProcessId, end: &End, effects: &mut Vec<Effect>) {
         let Some(mut instance) = self.instances.remove(&process) else { return };
         let ending = instance.ending.take();
-        let wanted = ending.as_ref().is_some_and(|ending| ending.fault.is_none());
+        let wanted = ending.as_ref().is_some_and(|ending| ending.wanted);
         let forced = ending.as_ref().is_some_and(|ending| ending.drain != Drain::InputClosed);
         let fault = ending.and_then(|ending| ending.fault).or_else(|| end.fault.clone());
         let fault = fault.or_else(|| forced.then(|| "the program was ended before it had dealt with it".to_owned()));

@@ -107,6 +107,8 @@ fn one_that_crashes_before_it_takes_a_message_is_tried_ever_more_seldom_and_then
     let mut process = started(&core.handle(0, work(1, None)))[0];
     let (mut now_ms, mut waits) = (0, Vec::new());
     let last = loop {
+        // Which is seen first when a program ends.
+        core.handle(now_ms, Event::OutputClosed(process));
         let effects = core.handle(now_ms, Event::Exited(process, end(1)));
         if !refusals(&effects).is_empty() {
             break refusals(&effects);

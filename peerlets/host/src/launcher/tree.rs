@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait, waitpid};
 
 /// Processes looked at below one, at most. Above any limit a manifest may have.
 const LOOK_LIMIT: usize = 65_536;
@@ -138,7 +138,7 @@ pub(super) fn pid(number: u32) -> Option<Pid> {
 pub(super) fn reap(wanted: u32) -> Option<i32> {
     let mut found = None;
     loop {
-        match waitpid(None, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((process, status))) => {
                 if process.as_raw_pid().unsigned_abs() == wanted {
                     let signal = status.terminating_signal().map(|number| 128 + number);
@@ -148,6 +148,14 @@ pub(super) fn reap(wanted: u32) -> Option<i32> {
             Err(Errno::INTR) => {}
             Ok(None) | Err(_) => return found,
         }
+    }
+}
+
+/// Asks children that have ended for their status, but for one, whose number must stay its own for as long as it is used.
+pub(super) fn reap_others(of: u32, kept: u32) {
+    for process in children(of).into_iter().filter(|process| *process != kept).filter_map(pid) {
+        // One that runs is asked again at the next look.
+        let _ = waitpid(Some(process), WaitOptions::NOHANG);
     }
 }
 

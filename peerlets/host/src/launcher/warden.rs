@@ -158,6 +158,7 @@ impl Watch {
     }
 
     fn too_much(&self) -> Option<Ended> {
+        tree::reap_others(self.own, self.child);
         let usage = tree::usage(self.own);
         if usage.memory_bytes > self.spec.memory_bytes {
             return Some(Ended::Memory(usage.memory_bytes));
