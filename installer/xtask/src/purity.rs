@@ -11,6 +11,9 @@ use crate::steps::{cargo, workspace_root};
 /// Crates that decide and touch nothing.
 const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"];
 
+/// Folders of other crates that decide and touch nothing.
+const PURE_FOLDERS: &[&str] = &["peerlets/host/src/core", "peerlets/host/src/framing"];
+
 /// Packages that no pure crate may have among its dependencies, however far down.
 const IMPURE_PACKAGES: &[&str] =
     &["tokio", "libp2p", "mio", "socket2", "rand", "getrandom", "redb", "rustix", "tempfile", "notify", "rustls"];
@@ -46,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),
+    ("shoal-peerlets", &["dci-proto"]),
     ("shoal-net", &["dci-proto"]),
     ("shoal-consensus", &["dci-proto", "shoal-files", "shoal-ledger"]),
     ("shoal-simulation", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"]),
@@ -103,6 +107,9 @@ pub(crate) fn check() -> Result<()> {
         let manifest = graph.members.get(*pure).with_context(|| format!("{pure} is not in the workspace"))?;
         let source = Path::new(manifest).parent().unwrap_or(Path::new("")).join("src");
         check_source(&source, &mut faults)?;
+    }
+    for pure in PURE_FOLDERS {
+        check_source(&workspace_root().join(pure), &mut faults)?;
     }
     if !faults.is_empty() {
         bail!("layering rules are broken:\n  {}", faults.join("\n  "));

@@ -8,7 +8,7 @@ for line in sys.stdin:
     message = json.loads(line)
     user = message["from"]["user"]
     try:
-        tally[user] += int(message["text"])
+        tally[user] += int(message.get("text", ""))
         reply = {"in_reply_to": message["id"], "text": f"{user} has {tally[user]}"}
     except ValueError:
         reply = {"in_reply_to": message["id"], "text": "a whole number, please", "status": 2}

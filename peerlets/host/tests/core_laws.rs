@@ -1,6 +1,8 @@
 //! What always holds of the core, whatever messages come and whatever programs do: random runs, each with a world that keeps
 //! the shell's promises and is otherwise as unruly as can be.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dci_proto::message::{Body, MessageType};

@@ -1,14 +1,16 @@
 //! Programs that do what they should not: each is held to its limits, its sender hears why, and others are served meanwhile.
 
+#![allow(clippy::expect_used, reason = "a failing test says what failed")]
+
 mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Rig, all, is_handled, processes_with, until};
+use common::{Described, Rig, all, is_handled, processes_with, until};
 use shoal_peerlets::core::Verdict;
 
 /// Another peerlet, which must go on working.
-const ECHO: (&str, &str, &[(&str, &str)]) = ("echo", "command = [\"cat\"]\nmode = \"oneshot\"", &[]);
+const ECHO: Described<'static> = ("echo", "command = [\"cat\"]\nmode = \"oneshot\"", &[]);
 
 async fn others_are_served(rig: &Rig) {
     let began = Instant::now();
@@ -91,7 +93,6 @@ async fn one_that_crashes_whenever_it_is_started_is_given_up_after_ever_longer_w
     let folder = common::open_folder();
     let log = folder.path().join("starts");
     std::fs::write(&log, "").expect("a file");
-    std::os::unix::fs::chown(folder.path(), None, None).expect("it is ours");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(&log, mode).expect("it is ours");
     let log = log.display();

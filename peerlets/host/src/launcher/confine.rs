@@ -15,6 +15,8 @@ use super::spec::{FAILURE_FILE, Spec};
 
 /// Files a program may have open.
 const OPEN_FILES: u64 = 1_024;
+/// The first descriptor after standard input, output and error.
+const FIRST_OTHER_DESCRIPTOR: i32 = 3;
 /// Bytes of a thread's stack.
 const STACK_BYTES: u64 = 8 * 1024 * 1024;
 /// Where memory runs out the kernel should end peerlets rather than the agent; of 1,000.
@@ -47,6 +49,8 @@ fn become_program(spec: &Spec) -> Result<Infallible, String> {
     if let Some(id) = spec.id {
         command.uid(id).gid(id);
     }
+    // Whatever the agent, or who started it, has left open to be inherited.
+    close_fds::set_fds_cloexec(FIRST_OTHER_DESCRIPTOR, &[]);
     rustix::thread::set_no_new_privs(true).map_err(|error| format!("cannot give up gaining privileges: {error}"))?;
     restrict::restrict(spec)?;
     limit(spec)?;

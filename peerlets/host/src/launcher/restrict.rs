@@ -30,6 +30,8 @@ const SYSTEM: [&str; 12] = [
     "/proc",
     "/sys/devices/system/cpu",
 ];
+/// Where names of hosts are looked up, for programs that may open connections: what `/etc/resolv.conf` leads to.
+const NAMES: [&str; 2] = ["/run/systemd/resolve", "/run/resolvconf"];
 /// Devices that every program may read and write.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
@@ -65,7 +67,7 @@ impl FromStr for Protection {
 
 /// Restricts this process for good.
 pub(super) fn restrict(spec: &Spec) -> Result<Protection, String> {
-    let system = SYSTEM.iter().map(PathBuf::from);
+    let system = SYSTEM.iter().chain(NAMES.iter().filter(|_| spec.network)).map(PathBuf::from);
     let read: Vec<PathBuf> =
         system.chain([spec.folder.clone(), spec.program.clone()]).chain(spec.read.iter().cloned()).collect();
     let write: Vec<&Path> = spec.write.iter().chain([&spec.scratch]).map(PathBuf::as_path).collect();

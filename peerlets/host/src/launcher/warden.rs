@@ -64,10 +64,15 @@ pub(super) fn run(folder: &Path, command: &[&str]) -> Result<u8, String> {
     // This binary, even where an update has put another in its place.
     let child = Command::new("/proc/self/exe").args(command).arg(CONFINE).arg(folder).spawn();
     let child = child.map_err(|error| format!("cannot start a process: {error}"))?.id();
-    let child_pid = tree::pid(child).ok_or("the process has no id")?;
-    let child_fd = pidfd_open(child_pid, PidfdFlags::empty()).map_err(|error| format!("cannot watch it: {error}"))?;
-    let_go_of_streams().map_err(|error| format!("cannot let go of the program's streams: {error}"))?;
-    let watch = Watch { spec, child, child_fd, control, own: own.as_raw_pid().unsigned_abs() };
+    let own = own.as_raw_pid().unsigned_abs();
+    let watch = match Watch::begin(spec, child, control, own) {
+        Ok(watch) => watch,
+        Err(why) => {
+            // What is not watched does not run.
+            tree::end_tree(own, Some(child));
+            return Err(why);
+        }
+    };
     let report = watch.until_the_end(folder);
     write_report(folder, &report)?;
     Ok(match report.ended {
@@ -98,6 +103,13 @@ fn failure(folder: &Path) -> Option<Ended> {
 }
 
 impl Watch {
+    fn begin(spec: Spec, child: u32, control: File, own: u32) -> Result<Self, String> {
+        let pid = tree::pid(child).ok_or("the process has no id")?;
+        let child_fd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| format!("cannot watch it: {error}"))?;
+        let_go_of_streams().map_err(|error| format!("cannot let go of the program's streams: {error}"))?;
+        Ok(Self { spec, child, child_fd, control, own })
+    }
+
     fn until_the_end(self, folder: &Path) -> Report {
         let mut rest = WATCH_FIRST;
         let fate = loop {

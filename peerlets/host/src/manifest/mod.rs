@@ -8,6 +8,8 @@ mod check;
 mod limits;
 mod program;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

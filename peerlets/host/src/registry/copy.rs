@@ -71,6 +71,8 @@ pub(super) fn folder(from: &Path, to: &Path) -> Result<(), CopyError> {
     let root = from.canonicalize().map_err(io(from))?;
     let mut copied = Copied { root, links: Vec::new(), files: 0, bytes: 0 };
     copied.folder(from, to, 0)?;
+    // All of it at once: thousands of files one by one would take minutes.
+    File::open(to).and_then(|copy| Ok(rustix::fs::syncfs(copy)?)).map_err(io(to))?;
     // One that went out of the old folder and back in by its name would lead out of the new one.
     let root = to.canonicalize().map_err(io(to))?;
     for path in copied.links {
@@ -93,7 +95,7 @@ impl Copied {
             let entry = entry.map_err(io(from))?;
             self.entry(&entry.path(), &to.join(entry.file_name()), depth)?;
         }
-        File::open(to).and_then(|folder| folder.sync_all()).map_err(io(to))
+        Ok(())
     }
 
     fn entry(&mut self, from: &Path, to: &Path, depth: usize) -> Result<(), CopyError> {
@@ -150,8 +152,7 @@ impl Copied {
             copy.write_all(buffer.get(..count).unwrap_or_default()).map_err(io(to))?;
         }
         let mode = if mode & 0o111 == 0 { PLAIN_MODE } else { OPEN_MODE };
-        copy.set_permissions(fs::Permissions::from_mode(mode)).map_err(io(to))?;
-        copy.sync_all().map_err(io(to))
+        copy.set_permissions(fs::Permissions::from_mode(mode)).map_err(io(to))
     }
 }
 

@@ -247,6 +247,12 @@ impl Actor {
         if let Event::Exited(process, _) | Event::StartFailed(process, _) = &event {
             self.running.remove(process);
         }
+        if let Event::Fed(_, ticket) = &event
+            && let Some(delivery) = self.deliveries.get_mut(ticket)
+        {
+            // It is the program's now.
+            self.waiting_bytes -= std::mem::take(&mut delivery.input).len();
+        }
         for effect in self.core.handle(self.now_ms(), event) {
             match effect {
                 Effect::Start { process, kind, session, ticket } => {

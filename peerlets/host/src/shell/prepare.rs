@@ -4,13 +4,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dci_proto::message::{Message, format_time};
 use dci_proto::{MessageId, SessionId};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::HostError;
-use super::users::Users;
+use super::users::{Lease, Users};
 use crate::core::ProcessId;
 use crate::launcher::{CONTROL_FILE, SPEC_FILE, Spec};
 use crate::manifest::{FOLDER_WORD, SEARCH_PATH};
@@ -78,6 +79,8 @@ pub(super) struct Prepared {
     pub(super) scratch: PathBuf,
     /// The launcher's orders. While it is open the launcher knows that this agent is there.
     pub(super) control: File,
+    /// Its user.
+    _lease: Option<Lease>,
 }
 
 /// Makes the folder for running programs, empty.
@@ -107,7 +110,7 @@ fn scratch_root(runtime: &Path) -> PathBuf {
 /// Prepares a start. Answers why there can be none.
 pub(super) fn prepare(
     runtime: &Path,
-    users: &Users,
+    users: &Arc<Users>,
     installed: &Installed,
     occasion: &Occasion,
 ) -> Result<Prepared, String> {
@@ -115,11 +118,18 @@ pub(super) fn prepare(
     let number = occasion.process.0;
     let control_folder = control_root(runtime).join(number.to_string());
     let scratch = scratch_root(runtime).join(number.to_string());
-    let id = users.id(number).filter(|_| !installed.manifest.rights.as_agent);
+    let lease = if installed.manifest.rights.as_agent { None } else { users.lease()? };
+    let id = lease.as_ref().map(|lease| lease.id);
     let spec = spec(program, users, installed, occasion, (id, &scratch));
-    folders(&control_folder, &scratch, &spec)
-        .map(|control| Prepared { control_folder, scratch, control })
-        .map_err(|error| format!("the folders for the program cannot be made: {error}"))
+    match folders(&control_folder, &scratch, &spec) {
+        Ok(control) => Ok(Prepared { control_folder, scratch, control, _lease: lease }),
+        Err(error) => {
+            // What was made of them, if anything was.
+            let _ = fs::remove_dir_all(&control_folder);
+            let _ = fs::remove_dir_all(&scratch);
+            Err(format!("the folders for the program cannot be made: {error}"))
+        }
+    }
 }
 
 fn folders(control_folder: &Path, scratch: &Path, spec: &Spec) -> io::Result<File> {

@@ -223,9 +223,8 @@ async fn finish(
             }
             fate(report.ended, manifest)
         }
-        None => {
-            (0, Some(format!("the program's launcher was ended by somebody else {}", said.trim()).trim().to_owned()))
-        }
+        // It failed, which it says on standard error, or somebody ended it.
+        None => (0, Some(format!("the program's launcher is gone without a word about it: {}", said.trim()))),
     };
     let end = End { status, fault, said };
     if manifest.output == Output::Text && end.fault.is_none() && !text.is_empty() {

@@ -1,17 +1,18 @@
 //! Whom programs run as. An agent that is root does not lend that to them: each program gets a user of its own that is nobody's,
 //! which also makes the kernel count its processes by itself. Any other agent's programs have the agent's user.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::HostError;
 
 /// Where user ids for programs may begin, the best first: ids no distribution gives away; those within what containers have.
 const FIRST_IDS: [u32; 2] = [0x7000_0000, 60_600];
-/// How many are used, in turn. More than programs at once.
+/// How many there are: more than programs at once.
 const IDS: u32 = 500;
 /// How long a count of the user's processes is good for.
 const COUNT_LIFE: Duration = Duration::from_secs(10);
@@ -25,7 +26,24 @@ const OTHERS_PASS: u32 = 0o001;
 pub(super) struct Users {
     /// The first of the ids that are theirs; `None`: they have the agent's.
     first_id: Option<u32>,
+    /// Those that programs have.
+    leased: Mutex<BTreeSet<u32>>,
     counted: Mutex<Option<(Instant, u64)>>,
+}
+
+/// A user that one program has, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) id: u32,
+    users: Arc<Users>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Ok(mut leased) = self.users.leased.lock() {
+            leased.remove(&self.id);
+        }
+    }
 }
 
 impl Users {
@@ -38,17 +56,21 @@ impl Users {
         } else {
             None
         };
-        Ok(Self { first_id, counted: Mutex::new(None) })
+        Ok(Self { first_id, leased: Mutex::default(), counted: Mutex::default() })
     }
 
     pub(super) fn are_others(&self) -> bool {
         self.first_id.is_some()
     }
 
-    /// The user of a program, by its number.
-    pub(super) fn id(&self, number: u64) -> Option<u32> {
-        let offset = u32::try_from(number % u64::from(IDS)).unwrap_or_default();
-        self.first_id.map(|first| first + offset)
+    /// A user for a program; `None`: it has the agent's.
+    pub(super) fn lease(self: &Arc<Self>) -> Result<Option<Lease>, String> {
+        let Some(first) = self.first_id else { return Ok(None) };
+        let none = || "all users that programs may have are taken".to_owned();
+        let mut leased = self.leased.lock().map_err(|_| none())?;
+        let id = (first..first + IDS).find(|id| !leased.contains(id)).ok_or_else(none)?;
+        leased.insert(id);
+        Ok(Some(Lease { id, users: Arc::clone(self) }))
     }
 
     /// The limit of processes that the kernel is told, for a program that may have so many.
@@ -90,6 +112,17 @@ pub(super) fn passable(folder: &Path) -> Result<(), HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_programs_have_the_same_user_at_once() {
+        let users = Arc::new(Users { first_id: Some(7), leased: Mutex::default(), counted: Mutex::default() });
+        let mut leases: Vec<Lease> = (0..IDS).filter_map(|_| users.lease().expect("there are enough")).collect();
+        let ids: BTreeSet<u32> = leases.iter().map(|lease| lease.id).collect();
+        assert_eq!(ids.len(), IDS as usize);
+        assert!(users.lease().is_err());
+        leases.pop();
+        assert!(users.lease().expect("one was given back").is_some());
+    }
 
     #[test]
     fn ids_are_taken_where_they_are_mapped() {

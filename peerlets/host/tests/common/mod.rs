@@ -1,6 +1,6 @@
 //! A host with peerlets in folders of its own, for tests.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test needs some of it")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use shoal_peerlets::{Host, HostConfig, LauncherProgram, Outcomes};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 static MESSAGES: AtomicU64 = AtomicU64::new(1);
+
+/// A peerlet: its type, its manifest but for the head, its files.
+pub(crate) type Described<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// A host, and the folders that go when it does.
 pub(crate) struct Rig {
@@ -56,8 +59,8 @@ pub(crate) fn write_peerlet(folder: &Path, kind: &str, manifest: &str, files: &[
 }
 
 impl Rig {
-    /// A host of peerlets as [`write_peerlet`] takes them.
-    pub(crate) async fn new(peerlets: &[(&str, &str, &[(&str, &str)])]) -> Self {
+    /// A host of several peerlets.
+    pub(crate) async fn new(peerlets: &[Described<'_>]) -> Self {
         let folder = open_folder();
         let installed = folder.path().join("installed");
         std::fs::create_dir(&installed).expect("a folder");
