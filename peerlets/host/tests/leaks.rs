@@ -143,7 +143,7 @@ async fn it_opens_no_connections_unless_its_manifest_says_so() {
 async fn it_can_end_neither_its_launcher_nor_its_agent_nor_look_into_them() {
     let agent = std::process::id();
     let script = format!(
-        "kill -9 $PPID; echo $?; kill -9 {agent}; echo $?; cat /proc/{agent}/environ >/dev/null; echo $?; ls /proc/{agent}/fd >/dev/null; echo $?"
+        "kill -9 $PPID; echo $?; kill -9 {agent}; echo $?; cat /proc/{agent}/environ >/dev/null; echo $?; readlink /proc/{agent}/fd/1; echo $?"
     );
     let rig = Rig::of(&sh(&script), &[]).await;
     let said = said(&rig, "go").await;
@@ -159,4 +159,9 @@ async fn one_session_does_not_see_what_another_works_on() {
     let (second, _) = all(rig.send_to("it", 2, "look").await).await;
     assert!(!second.concat().contains("01010101-"), "{second:?}");
     assert!(!first.concat().contains("02020202-"), "{first:?}");
+}
+
+#[test]
+fn all_this_holds_for_an_agent_that_is_not_root_as_well() {
+    common::again_as_another_user("all_this_holds");
 }

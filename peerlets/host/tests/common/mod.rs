@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test needs some of it")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,31 @@ pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
 }
 
+/// Says where the launcher is, for tests that run as a user who cannot get to where it was built.
+const LAUNCHER: &str = "PEERLETS_TEST_LAUNCHER";
+/// A user that is nobody's.
+const ANOTHER_USER: u32 = 0x6fff_0000;
+
 pub(crate) fn launcher() -> LauncherProgram {
-    LauncherProgram { program: env!("CARGO_BIN_EXE_shoal-peerlet-launcher").into(), words: Vec::new() }
+    let built = env!("CARGO_BIN_EXE_shoal-peerlet-launcher");
+    let program = std::env::var_os(LAUNCHER).unwrap_or_else(|| built.into()).into();
+    LauncherProgram { program, words: Vec::new() }
+}
+
+/// Runs the tests of this file, but for one, as a user who is not root, where this one is.
+pub(crate) fn again_as_another_user(but_for: &str) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = open_folder();
+    let (tests, copied) = (folder.path().join("tests"), folder.path().join("launcher"));
+    std::fs::copy(std::env::current_exe().expect("this test"), &tests).expect("a copy");
+    std::fs::copy(launcher().program, &copied).expect("a copy");
+    [&tests, &copied].into_iter().for_each(|path| open(path));
+    let mut again = std::process::Command::new(&tests);
+    again.args(["--skip", but_for]).env(LAUNCHER, &copied).uid(ANOTHER_USER).gid(ANOTHER_USER);
+    let output = again.current_dir("/").output().expect("the copy runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// A folder that the users of programs can get to.
