@@ -157,6 +157,28 @@ async fn peerlets_come_and_go_while_the_host_runs() {
 }
 
 #[tokio::test]
+async fn peerlets_that_are_added_at_once_are_all_there() {
+    let rig = Rig::new(&[]).await;
+    let source = rig.folder.path().join("source");
+    let kinds = ["a", "b", "c", "d"];
+    let sources =
+        kinds.map(|kind| common::write_peerlet(&source, kind, "command = [\"cat\"]\nmode = \"oneshot\"", &[]));
+    let adding: Vec<_> = sources
+        .iter()
+        .chain(&sources)
+        .map(|source| {
+            let (host, source) = (rig.host.clone(), source.clone());
+            tokio::spawn(async move { host.add(&source).await })
+        })
+        .collect();
+    for add in adding {
+        add.await.expect("it does not panic").expect("it is added");
+    }
+    let listed = rig.host.list().await.expect("the host is there");
+    assert_eq!(listed.iter().map(|one| one.manifest.kind.to_string()).collect::<Vec<_>>(), kinds);
+}
+
+#[tokio::test]
 async fn several_lines_for_a_program_that_takes_one_are_refused_before_it_sees_them() {
     let rig = Rig::of("command = [\"cat\"]\nmode = \"service\"", &[]).await;
     assert!(rig.refusal("a\nb").await.contains("one line"));

@@ -154,6 +154,16 @@ fn programs_that_gain_rights_and_things_that_are_no_files_are_refused() {
 }
 
 #[test]
+fn a_pipe_in_the_manifests_place_is_refused_and_not_waited_for() {
+    let place = place();
+    let source = place.source(WC, &[]);
+    std::fs::remove_file(source.join("peerlet.toml")).expect("it is there");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, source.join("peerlet.toml"), mode).expect("a pipe");
+    place.refused(&source);
+}
+
+#[test]
 fn too_many_and_too_large_files_are_refused() {
     let place = place();
     let source = place.source(WC, &[]);

@@ -8,6 +8,7 @@ mod copy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use dci_proto::message::MessageType;
@@ -243,7 +244,9 @@ impl Registry {
 fn read(folder: &Path) -> Result<Manifest, RegistryError> {
     let path = folder.join(MANIFEST_FILE);
     let mut text = String::new();
-    let file = fs::File::open(&path).map_err(io("cannot open", &path))?;
+    // A pipe in its place is not waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(io("cannot open", &path))?;
     file.take(MANIFEST_LIMIT_BYTES + 1).read_to_string(&mut text).map_err(io("cannot read", &path))?;
     if text.len() as u64 > MANIFEST_LIMIT_BYTES {
         return Err(RegistryError::ManifestTooLarge { path });

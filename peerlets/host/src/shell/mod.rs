@@ -110,6 +110,8 @@ pub struct Host {
     registry: Registry,
     protection: Protection,
     faults: Arc<std::sync::Mutex<Vec<String>>>,
+    /// Held while the folder is changed or read again: one at a time.
+    changes: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Host {
@@ -135,7 +137,7 @@ impl Host {
         .await?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         tokio::spawn(Actor::new(config, users).run(receiver));
-        let host = Self { commands, registry, protection, faults: Arc::default() };
+        let host = Self { commands, registry, protection, faults: Arc::default(), changes: Arc::default() };
         host.reload().await?;
         Ok(host)
     }
@@ -177,6 +179,7 @@ impl Host {
     /// # Errors
     /// If it is not as it must be; then nothing has changed.
     pub async fn add(&self, source: &Path) -> Result<Added, HostError> {
+        let _turn = self.changes.lock().await;
         let (registry, source) = (self.registry.clone(), source.to_owned());
         let added = blocking(move || Ok(registry.add(&source)?)).await?;
         self.read_again(Some(added.kind.clone())).await?;
@@ -188,9 +191,10 @@ impl Host {
     /// # Errors
     /// If there is none of that type.
     pub async fn remove(&self, kind: &MessageType) -> Result<(), HostError> {
+        let _turn = self.changes.lock().await;
         let (registry, kind) = (self.registry.clone(), kind.clone());
         blocking(move || Ok(registry.remove(&kind)?)).await?;
-        self.reload().await
+        self.read_again(None).await
     }
 
     /// Reads the folder again.
@@ -198,6 +202,7 @@ impl Host {
     /// # Errors
     /// If it cannot be read.
     pub async fn reload(&self) -> Result<(), HostError> {
+        let _turn = self.changes.lock().await;
         self.read_again(None).await
     }
 

@@ -19,6 +19,8 @@ const READ_BYTES: usize = 16 * 1024;
 const DRAIN: Duration = Duration::from_secs(2);
 /// Bytes kept of the end of standard error.
 const SAID_BYTES: usize = 2 * 1024;
+/// Reads of standard error after the program is gone: a pipe's fill, should somebody else still write.
+const LAST_READS: usize = 64;
 const KIB: u64 = 1024;
 
 /// Where lines go.
@@ -84,7 +86,9 @@ impl Printed {
                     self.line(&line, &mut awaited).await?;
                 }
             }
-            if count == 0 {
+            // What nobody reads need not be read to its end, should somebody else still write it.
+            let unread = self.manifest.output == Output::None && *self.gone.borrow();
+            if count == 0 || unread {
                 return Ok(());
             }
         }
@@ -129,7 +133,11 @@ pub(super) fn text_reply(text: &str) -> Result<ReplyLine, String> {
 pub(super) async fn read_said(mut stream: impl AsyncRead + Unpin, mut gone: watch::Receiver<bool>) -> String {
     let mut said = Vec::new();
     let mut buffer = vec![0; SAID_BYTES];
-    loop {
+    let mut reads_left = LAST_READS;
+    while reads_left > 0 {
+        if *gone.borrow() {
+            reads_left -= 1;
+        }
         let count = next(&mut stream, &mut buffer, &mut gone).await;
         if count == 0 {
             break;
