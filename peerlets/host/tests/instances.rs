@@ -21,9 +21,18 @@ async fn standing(rig: &Rig) -> Standing {
 }
 
 async fn until_standing(rig: &Rig, what: &str, is_so: impl Fn(Standing) -> bool) {
+    until_standing_of(rig, "it", what, is_so).await;
+}
+
+async fn until_standing_of(rig: &Rig, kind: &str, what: &str, is_so: impl Fn(Standing) -> bool) {
     let began = std::time::Instant::now();
-    while !is_so(standing(rig).await) {
-        assert!(began.elapsed() < common::PATIENCE, "never: {what}: {:?}", standing(rig).await);
+    loop {
+        let listed = rig.host.list().await.expect("the host is there");
+        let standing = listed.iter().find(|one| one.manifest.kind.as_str() == kind).map(|one| one.standing);
+        if standing.is_some_and(&is_so) {
+            return;
+        }
+        assert!(began.elapsed() < common::PATIENCE, "never: {what}: {standing:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -70,6 +79,32 @@ async fn a_queue_takes_no_more_than_it_may_and_says_so() {
     for outcomes in waiting {
         assert_eq!(all(outcomes).await.1, Verdict::GivenBack);
     }
+}
+
+#[tokio::test]
+async fn what_waits_has_no_more_bytes_than_it_may_and_what_programs_have_does_not_count() {
+    let keeper = "#!/bin/sh\nread -r line\nwhile :; do sleep 1; done\n";
+    let never =
+        "command = [\"sleep\", \"1000\"]\nmode = \"service\"\nready = { line = \"never\" }\n[limits]\ngrace_s = 0";
+    let keeping = "command = [\"./keeper.sh\"]\nmode = \"session\"\n[limits]\ngrace_s = 0";
+    let peerlets: [common::Described<'_>; 2] = [("it", never, &[]), ("keeper", keeping, &[("keeper.sh", keeper)])];
+    let rig = Rig::with(&peerlets, |config| config.waiting_bytes = 10_000).await;
+    let _kept = rig.send_to("keeper", 1, &"x".repeat(6_000)).await;
+    until_standing_of(&rig, "keeper", "it has it", |standing| standing.open == 1).await;
+    let mut waiting = Vec::new();
+    let began = std::time::Instant::now();
+    // The first may be refused while the one before is still on its way into the program.
+    while waiting.is_empty() {
+        assert!(began.elapsed() < common::PATIENCE, "there is never room");
+        let mut outcomes = rig.send("it", &"x".repeat(6_000)).await;
+        if tokio::time::timeout(Duration::from_millis(200), outcomes.next()).await.is_err() {
+            waiting.push(outcomes);
+        }
+    }
+    assert!(rig.refusal(&"x".repeat(6_000)).await.contains("as much as it can"));
+    let small = rig.send("it", "x").await;
+    rig.host.shutdown().await;
+    assert_eq!(all(small).await.1, Verdict::GivenBack);
 }
 
 #[tokio::test]

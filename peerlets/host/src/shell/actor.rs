@@ -25,8 +25,6 @@ use crate::registry::Installed;
 const EVENTS_WAITING: usize = 256;
 /// Orders to end one program: there are two, and none is given twice.
 const STOPS_WAITING: usize = 4;
-/// Bytes of all messages that are not settled. Over this, messages are refused whatever the queues' limits.
-const BYTES_LIMIT: usize = 256 * 1024 * 1024;
 /// What [`Pace::Soon`] means.
 const SOON: Duration = Duration::from_millis(50);
 /// What [`Pace::Seldom`] means.
@@ -195,7 +193,7 @@ impl Actor {
             None => Vec::new(),
             Some(Err(why)) => return settle(outlet, Verdict::Refused { why }),
         };
-        if self.waiting_bytes + input.len() > BYTES_LIMIT {
+        if self.waiting_bytes + input.len() > self.config.waiting_bytes {
             let why = "the host of peerlets holds as much as it can; send it again later".to_owned();
             return settle(outlet, Verdict::Refused { why });
         }

@@ -28,6 +28,8 @@ pub use outcomes::{Outcome, Outcomes};
 const COMMANDS_WAITING: usize = 64;
 /// Programs of one host at once, unless it says otherwise.
 const INSTANCES_USUAL: usize = 64;
+/// Bytes of messages that wait, unless it says otherwise.
+const WAITING_USUAL_BYTES: usize = 256 * 1024 * 1024;
 
 /// How this agent's binary becomes the launcher: see [`crate::launcher`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +51,16 @@ pub struct HostConfig {
     pub launcher: LauncherProgram,
     /// Programs at once, of all peerlets.
     pub instances: usize,
+    /// Bytes of all messages that no program has yet. Over this, messages are refused whatever their peerlet's queue.
+    pub waiting_bytes: usize,
 }
 
 impl HostConfig {
-    /// A configuration with the usual number of programs at once.
+    /// A configuration with the usual limits.
     #[must_use]
     pub fn new(folder: &Path, runtime: &Path, launcher: LauncherProgram) -> Self {
-        Self { folder: folder.to_owned(), runtime: runtime.to_owned(), launcher, instances: INSTANCES_USUAL }
+        let (folder, runtime) = (folder.to_owned(), runtime.to_owned());
+        Self { folder, runtime, launcher, instances: INSTANCES_USUAL, waiting_bytes: WAITING_USUAL_BYTES }
     }
 }
 

@@ -85,6 +85,11 @@ pub(crate) fn write_peerlet(folder: &Path, kind: &str, manifest: &str, files: &[
 impl Rig {
     /// A host of several peerlets.
     pub(crate) async fn new(peerlets: &[Described<'_>]) -> Self {
+        Self::with(peerlets, |_| ()).await
+    }
+
+    /// The same, with another configuration.
+    pub(crate) async fn with(peerlets: &[Described<'_>], change: impl FnOnce(&mut HostConfig)) -> Self {
         let folder = open_folder();
         let installed = folder.path().join("installed");
         std::fs::create_dir(&installed).expect("a folder");
@@ -92,7 +97,8 @@ impl Rig {
         for (kind, manifest, files) in peerlets {
             write_peerlet(&installed, kind, manifest, files);
         }
-        let config = HostConfig::new(&installed, &folder.path().join("runtime"), launcher());
+        let mut config = HostConfig::new(&installed, &folder.path().join("runtime"), launcher());
+        change(&mut config);
         let host = Host::start(config).await.expect("a host");
         assert!(host.faults().is_empty(), "{:?}", host.faults());
         Self { host, folder }
