@@ -45,7 +45,7 @@ pub struct CensusVerdict {
     pub bad_shards: u64,
 }
 
-/// What stripes would be if one agent were away, beside those that are already.
+/// What stripes would be if one agent were away. Those that no agent can bring back, as too many of their shards are bad, are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Without {
     /// Stripes that have a shard there and could not be read.
@@ -65,6 +65,13 @@ struct Pattern {
     k: u8,
     width: u8,
     holders: Vec<u16>,
+}
+
+impl Pattern {
+    /// Too few sound shards are left, whoever answers.
+    fn is_damaged(&self) -> bool {
+        self.holders.len() < usize::from(self.k)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -142,7 +149,7 @@ impl Census {
         let is_up = |number: u16| up.get(usize::from(number)).copied().unwrap_or(false);
         let mut each = vec![Without::default(); self.agents.len()];
         let least = self.judge(reachable).least_margin;
-        for (pattern, tally) in &self.patterns {
+        for (pattern, tally) in self.patterns.iter().filter(|(pattern, _)| !pattern.is_damaged()) {
             let present = pattern.holders.iter().filter(|number| is_up(**number)).count();
             let lacks = present < usize::from(pattern.width);
             for number in &pattern.holders {
@@ -215,7 +222,7 @@ fn judge(
     verdict.missing_bytes += u64::from(missing) * tally.shard_bytes;
     let Some(margin) = present.checked_sub(pattern.k) else {
         counts.lost += tally.stripes;
-        if pattern.holders.len() < usize::from(pattern.k) {
+        if pattern.is_damaged() {
             counts.damaged += tally.stripes;
         }
         return;
@@ -315,6 +322,8 @@ mod tests {
         assert_eq!((away.lost, away.damaged), (2, 1));
         let without = census.without_each(&everyone)[&agent(4)];
         assert_eq!((without.unreadable, without.endangered, without.degraded), (0, 1, 1), "two of the four lie there");
+        let without = census.without_each(&everyone)[&agent(3)];
+        assert_eq!(without.unreadable, 1, "of the two, what is lost already is not lost by its going");
     }
 
     #[test]

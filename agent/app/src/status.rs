@@ -286,6 +286,7 @@ fn switch_off_of(input: &StatusInput<'_>, node: &NodeStatus, up: &BTreeSet<Agent
         draining: node.drain.is_some(),
         emptied: node.drain.as_ref().is_some_and(|drain| drain.emptied),
         without: without.unwrap_or(Without { least_margin: input.census.least_margin, ..Without::default() }),
+        lost_already: input.census.counts.damaged,
         ledger_copies_left: others(|member| member.roles.mount || member.roles.vote),
         stores_left: others(|member| member.roles.store),
         quorum: input.quorum.agrees,

@@ -17,6 +17,7 @@ use crate::census::Census;
 use crate::context::AgentContext;
 use crate::outlook::DrainStatus;
 use crate::outlook::drain::{DrainInput, drain_status};
+use crate::outlook::plan::suspects;
 use crate::recover::swap;
 use crate::room;
 use crate::status::{self, StatusInput, StatusReport, TrashStatus};
@@ -141,10 +142,28 @@ pub(crate) fn drain_of(
     Ok(Some(drain_status(&DrainInput {
         record,
         usage: query::agent_usage(view, agent)?,
+        unreadable: unreadable_on(view, agent)?,
+        suspects: suspects(context, &query::agents(view)?, agent),
+        absent_after_s: query::care_policy(view)?.absent_after_s,
         certified: query::certificate(view, agent)?.is_some(),
         answers: context.health.answers(agent),
         quorum: context.quorum().agrees,
         now_ms: context.ledger.time_ms()?,
         work,
     })))
+}
+
+/// Shards on an agent whose stripes cannot be read whoever answers, as the ledger has too many of the others as bad.
+fn unreadable_on(view: &dyn KvRead, agent: AgentId) -> Result<u64, KvError> {
+    let bad = query::bad_shards_of_all(view)?;
+    let stripes: BTreeSet<_> = bad.iter().map(|(_, key)| key.stripe).collect();
+    let mut unreadable = 0;
+    for stripe in stripes {
+        let Some(record) = query::stripe(view, stripe)? else { continue };
+        let placed = record.shards.iter().filter(|place| place.agent.is_some()).count();
+        let sound = placed.saturating_sub(shoal_care::bad_places(&bad, stripe, &record).len());
+        let here = record.shards.iter().any(|place| place.agent == Some(agent));
+        unreadable += u64::from(here && sound < usize::from(record.k));
+    }
+    Ok(unreadable)
 }

@@ -94,7 +94,8 @@ fn left(bytes: u64, work: &Progress) -> String {
     work.eta_of(bytes).map(|seconds| format!(", {} left", about(seconds))).unwrap_or_default()
 }
 
-fn duration(seconds: u64) -> String {
+/// So many seconds as people say it.
+pub(crate) fn duration(seconds: u64) -> String {
     about(seconds).replace("about ", "")
 }
 
@@ -255,7 +256,8 @@ fn who_do_not_answer(nodes: &[&NodeStatus]) -> String {
     silent.into_iter().chain(unplugged).collect::<Vec<_>>().join(" and ")
 }
 
-fn told(names: &[&str]) -> String {
+/// So many names, the first of them in full.
+pub(crate) fn told(names: &[&str]) -> String {
     let told = names[..names.len().min(NAMES_TOLD)].join(", ");
     match names.len().saturating_sub(NAMES_TOLD) {
         0 => told,

@@ -246,6 +246,18 @@ fn what_a_read_found_beyond_mending_is_told_at_once_by_every_agent_that_is_asked
     }
     let verdict = reader.json(&["status"])?["verdict"].to_string();
     ensure!(verdict.starts_with("\"Some data is lost"), "{verdict}");
+    wait_until("the holders to name the file", DEADLINE, || {
+        let told = String::from_utf8(reader.shoal(&["scrub", "--status"])?.stdout)?;
+        Ok((told.matches(lost.as_str()).count() == 2 && !told.contains("Nothing was found")).then_some(()))
+    })?;
+    let safe: Value = serde_json::from_slice(&reader.shoal(&["node", "safe", "agent-0", "--json"])?.stdout)?;
+    let said = safe["sentence"].as_str().context("no sentence")?;
+    ensure!(said.contains("With or without it 1 stripe cannot be read"), "{safe}");
+    ensure!(safe["unreadable"] == 0, "its going loses nothing more: {safe}");
+    wait_until("the repair to say that nothing comes back by itself", DEADLINE, || {
+        let told = String::from_utf8(reader.shoal(&["repair"])?.stdout)?;
+        Ok(told.contains("too many shards are bad").then_some(()))
+    })?;
     let bytes = pool.files[&lost].clone();
     pool.put(&lost, bytes)?;
     pool.wait_until_whole()?;

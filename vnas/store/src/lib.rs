@@ -58,7 +58,8 @@ pub enum StoreError {
     /// The directory's id file is missing: the disk is unplugged, which says nothing about its shards.
     #[error(
         "the store directory {0} is unplugged: its store.json is missing. Plug its disk in or mount it again; nothing is deleted meanwhile. \
-         If the disk is gone for good, start with another `--store`: what it held is made anew from the other agents"
+         If the disk is gone for good, name another directory under [[store]] in agent.toml and start the agent again: what it held is \
+         made anew from the other agents"
     )]
     Unplugged(String),
     /// Too large, an empty range, beyond the end.

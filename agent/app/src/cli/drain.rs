@@ -11,6 +11,7 @@ use super::print::{about, answer, bytes, say, table};
 use super::{AgentChoice, CliError};
 use crate::api::types::{DrainView, NodeAction, RepairView};
 use crate::outlook::{DrainPlan, DrainStatus, RepairPlan};
+use crate::verdict::{self, told};
 use crate::words::{stripes, waiting as waiting_for};
 
 /// Time between two looks how far a drain is.
@@ -27,17 +28,30 @@ pub(super) fn plan(client: &Client, id: &str, json: bool) -> Result<(), CliError
     let name = &plan.name;
     say!("{name} holds {} shards, {}.", plan.shards, bytes(plan.bytes));
     say!("Draining it would work on {} and write {}.", stripes(plan.moves.stripes), bytes(plan.moves.bytes));
-    say!("{}", duration(plan.moves.bytes, plan.eta_s));
+    if plan.moves.bytes > 0 || plan.stuck.stripes == 0 {
+        say!("{}", duration(plan.moves.bytes, plan.eta_s));
+    }
     say!("{} other agents take shards.", plan.takers);
     match plan.stuck.stripes {
         0 => say!("There is a place for all of it."),
-        stuck => say!(
-            "{} could not be placed: too few of them have room. Let more agents join, or give more room.",
-            stripes(stuck)
-        ),
+        stuck => say!("{}", no_place(stuck, &plan)),
     }
     say!("Nothing was changed.");
     Ok(())
+}
+
+/// Why so many stripes have no place, and what helps.
+fn no_place(stuck: u64, plan: &DrainPlan) -> String {
+    if plan.suspects.is_empty() {
+        let stuck = stripes(stuck);
+        return format!(
+            "{stuck} could not be placed: too few of them have room. Let more agents join, or give more room."
+        );
+    }
+    let names: Vec<&str> = plan.suspects.iter().map(String::as_str).collect();
+    let (stuck, who) = (stripes(stuck), told(&names));
+    let patience = verdict::duration(plan.absent_after_s);
+    format!("{stuck} could not be placed before {who} answers, or has been silent for {patience}: then look again.")
 }
 
 fn duration(bytes: u64, eta_s: Option<u64>) -> String {
@@ -149,7 +163,7 @@ pub(super) fn repair(agent: &AgentChoice, with_plan: bool, json: bool) -> Result
         say!("\nNothing waits.");
     } else {
         say!("");
-        tell_findings(&work.waiting, work.stuck, work.lost, work.settled_in_s);
+        tell_findings(&work.waiting, work.stuck, (work.lost, view.stripes.damaged), work.settled_in_s);
     }
     let rate = match work.rate_bytes_per_s {
         0 => "the pace is not known yet".to_owned(),
@@ -172,7 +186,7 @@ fn tell_plan(plan: &RepairPlan) -> Result<(), CliError> {
         return Ok(());
     }
     say!("");
-    tell_findings(&findings.waiting, findings.stuck, findings.lost, 0);
+    tell_findings(&findings.waiting, findings.stuck, (findings.lost, plan.damaged), 0);
     say!("\n{}", duration(plan.bytes, plan.eta_s));
     say!("Nothing was changed.");
     Ok(())
@@ -181,12 +195,12 @@ fn tell_plan(plan: &RepairPlan) -> Result<(), CliError> {
 fn tell_findings(
     waiting: &std::collections::BTreeMap<shoal_care::Reason, shoal_care::Tally>,
     stuck: shoal_care::Tally,
-    lost: shoal_care::Tally,
+    (lost, damaged): (shoal_care::Tally, u64),
     settled_in_s: u64,
 ) {
     let extra = [
         ("Has no place to go: too few agents with room that hold no shard of it", stuck),
-        ("Cannot be read with the agents that count; they may come back", lost),
+        (unreadable(lost.stripes, damaged), lost),
     ];
     let rows = waiting.iter().map(|(why, tally)| (waiting_for(*why, settled_in_s), *tally));
     let rows = rows.chain(extra.into_iter().filter(|(_, tally)| tally.stripes > 0));
@@ -195,9 +209,31 @@ fn tell_findings(
     table(&["WHAT", "STRIPES", "TO WRITE"], rows.map(row));
 }
 
+/// Why so many stripes cannot be read, of which too many shards are bad of so many.
+fn unreadable(lost: u64, damaged: u64) -> &'static str {
+    match damaged {
+        0 => "Cannot be read with the agents that count; they may come back",
+        _ if damaged < lost => "Cannot be read: agents are away, or too many shards are bad (`shoal pool check`)",
+        _ => "Cannot be read: too many shards are bad. Put the file again, or restore another version",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_or_placed_is_told_with_its_cause() {
+        assert!(unreadable(1, 0).ends_with("they may come back"));
+        assert!(unreadable(1, 1).contains("too many shards are bad. Put the file again"));
+        assert!(unreadable(2, 1).contains("agents are away, or"));
+        let mut plan = DrainPlan { absent_after_s: 1800, ..DrainPlan::default() };
+        assert!(no_place(2, &plan).contains("Let more agents join"));
+        plan.suspects = vec!["pc-5".into()];
+        let waits =
+            "325 stripes could not be placed before pc-5 answers, or has been silent for 30 minutes: then look again.";
+        assert_eq!(no_place(325, &plan), waits);
+    }
 
     #[test]
     fn the_line_of_a_drain_says_how_far_it_is_and_what_it_waits_for() {

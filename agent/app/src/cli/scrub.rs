@@ -18,6 +18,8 @@ use crate::scrub::report::ScrubReport;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks between two lines about it.
 const LOOKS_PER_LINE: u32 = 10;
+/// Characters of the table's SCRUB column.
+const STATE_LIMIT: usize = 60;
 
 #[derive(Args)]
 pub(super) struct ScrubOptions {
@@ -50,7 +52,7 @@ pub(super) fn scrub(agent: &AgentChoice, options: &ScrubOptions, json: bool) -> 
         0u64 => Ok(()),
         _ if options.status => Ok(()),
         unmended => Err(CliError::Failed(format!(
-            "{unmended} shards could not be mended where they are yet; trying goes on, and what stays bad is rebuilt elsewhere"
+            "{unmended} shards could not be mended where they are yet; trying goes on, and what stays bad is rebuilt elsewhere unless too many of a stripe are (`shoal pool check`)"
         ))),
     }
 }
@@ -112,13 +114,21 @@ fn state(report: &ScrubReport) -> String {
     }
 }
 
+/// Cut to what a column of the table takes; `--json` has all of it.
+fn cut(text: String) -> String {
+    match text.char_indices().nth(STATE_LIMIT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+        None => text,
+    }
+}
+
 fn tell(overview: &ScrubOverview) {
     let row = |agent: &ScrubView| {
         let Some(report) = &agent.report else {
             let error = agent.error.clone().unwrap_or_default();
-            return vec![agent.name.clone(), format!("says nothing: {error}")];
+            return vec![agent.name.clone(), cut(format!("says nothing: {error}"))];
         };
-        let state = state(report);
+        let state = cut(state(report));
         let last = report.last_ended_ms.map_or_else(|| "never".to_owned(), time);
         let read = format!("{} ({} shards)", bytes(report.bytes), report.shards);
         vec![agent.name.clone(), state, read, report.found.to_string(), report.unmended.to_string(), last]
@@ -164,6 +174,7 @@ fn what(wrong: Wrong) -> &'static str {
         Wrong::Damaged => "damaged",
         Wrong::Other => "another one",
         Wrong::Unreadable => "unreadable",
+        Wrong::Met => "bad, a read found",
     }
 }
 
@@ -172,5 +183,16 @@ fn outcome(finding: &Finding) -> String {
         _ if finding.mended => "mended".to_owned(),
         Some(reason) if !reason.is_empty() => format!("not mended: {reason}"),
         _ => "not mended yet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_state_does_not_widen_the_table() {
+        assert_eq!(cut("through".into()), "through");
+        assert_eq!(cut("ä".repeat(200)).chars().count(), STATE_LIMIT + 1);
     }
 }

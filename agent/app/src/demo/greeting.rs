@@ -34,6 +34,9 @@ pub(super) fn greeting(file: &DemoFile<'_>, verdict: &str, json: &Path) -> Strin
     for agent in &file.agents {
         let _ = writeln!(text, "  {:<9} pid {:<7} {}", agent.name, agent.pid, agent.dav);
     }
+    if let Some(first) = file.agents.first() {
+        let _ = write!(text, "\nAsk how they do: shoal status --data {}\n", first.data.display());
+    }
     let _ = write!(
         text,
         "\nTry `kill -9` on any two of them: the drive goes on. All of this is in {}.\nCtrl-C ends it; the same command \

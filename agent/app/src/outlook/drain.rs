@@ -5,6 +5,7 @@ use shoal_care::Progress;
 use shoal_ledger::DrainRecord;
 use shoal_ledger::query::AgentUsage;
 
+use crate::verdict;
 use crate::words::stripes;
 
 /// An estimate is believed after this much time, in ms.
@@ -40,6 +41,11 @@ pub(crate) struct DrainInput<'a> {
     pub(crate) certified: bool,
     pub(crate) answers: bool,
     pub(crate) quorum: bool,
+    /// Shards of it whose stripes cannot be read, whoever answers: nothing can be moved of those.
+    pub(crate) unreadable: u64,
+    /// Other agents that have not answered for seconds, and how long they may be silent.
+    pub(crate) suspects: Vec<String>,
+    pub(crate) absent_after_s: u64,
     pub(crate) now_ms: u64,
     pub(crate) work: Option<&'a Progress>,
 }
@@ -56,7 +62,8 @@ pub(crate) fn drain_status(input: &DrainInput<'_>) -> DrainStatus {
         _ => (u128::from(moved) * 100 / u128::from(bytes)).min(99) as u8,
     };
     let elapsed_ms = input.now_ms.saturating_sub(since_ms);
-    let known = waits_for.is_none() && moved > 0 && elapsed_ms >= ESTIMATE_AFTER_MS;
+    let stuck = input.work.is_some_and(|work| work.stuck.stripes > 0);
+    let known = waits_for.is_none() && !stuck && moved > 0 && elapsed_ms >= ESTIMATE_AFTER_MS;
     let estimate = || u128::from(left.bytes) * u128::from(elapsed_ms) / u128::from(moved) / 1_000 + 1;
     let eta_s = match left.shards {
         0 => Some(0),
@@ -83,12 +90,23 @@ fn waits_for(input: &DrainInput<'_>) -> Option<String> {
     if !input.quorum {
         return Some("the pool, which cannot agree on changes now".into());
     }
-    let work = input.work?;
     if input.usage.shards == 0 {
         return None;
     }
+    if input.usage.shards <= input.unreadable {
+        let stripes = stripes(input.usage.shards);
+        return Some(format!(
+            "{stripes} that cannot be read (`shoal pool check` names the file): put it again, or end it with `node remove --force`"
+        ));
+    }
+    let work = input.work?;
     // What is stuck may be another agent's; while something moves it is not what this one waits for.
     if work.stuck.stripes > 0 && work.waiting.is_empty() {
+        if !input.suspects.is_empty() {
+            let names: Vec<&str> = input.suspects.iter().map(String::as_str).collect();
+            let (who, patience) = (verdict::told(&names), verdict::duration(input.absent_after_s));
+            return Some(format!("{who} to answer, or to have been silent for {patience}"));
+        }
         let stuck = stripes(work.stuck.stripes);
         return Some(format!("room: {stuck} cannot be moved, as too few other agents that answer have room for them"));
     }
@@ -109,6 +127,9 @@ mod tests {
             certified: false,
             answers: true,
             quorum: true,
+            unreadable: 0,
+            suspects: Vec::new(),
+            absent_after_s: 1800,
             now_ms: 1_000 + after_ms,
             work: None,
         }
@@ -139,7 +160,19 @@ mod tests {
         let waits = told(DrainInput { work: Some(&stuck), ..input(600_000, 10_000) });
         let sentence = "room: 3 stripes cannot be moved, as too few other agents that answer have room for them";
         assert_eq!((waits.waits_for.as_deref(), waits.eta_s), (Some(sentence), None));
-        assert_eq!(told(DrainInput { work: Some(&moving), ..input(600_000, 10_000) }).waits_for, None);
+        let goes_on = told(DrainInput { work: Some(&moving), ..input(600_000, 10_000) });
+        assert_eq!(
+            (goes_on.waits_for, goes_on.eta_s),
+            (None, None),
+            "no time is promised while something has no place"
+        );
+        let silent = DrainInput { work: Some(&stuck), suspects: vec!["pc-5".into()], ..input(600_000, 10_000) };
+        let sentence = "pc-5 to answer, or to have been silent for 30 minutes";
+        assert_eq!(told(silent).waits_for.as_deref(), Some(sentence));
+        let lost = told(DrainInput { unreadable: 1, ..input(10_000, 10_000) });
+        assert!(lost.waits_for.is_some_and(|told| told.starts_with("1 stripe that cannot be read")));
+        assert_eq!(lost.eta_s, None);
+        assert_eq!(told(DrainInput { unreadable: 1, ..input(20_000, 10_000) }).waits_for, None, "another can be moved");
         let idle = Progress::default();
         let silent = told(DrainInput { work: Some(&idle), answers: false, ..input(600_000, 10_000) });
         assert!(silent.waits_for.is_some_and(|told| told.contains("does not answer")));

@@ -5,10 +5,11 @@ use std::time::Duration;
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
 use shoal_care::{AgentFacts, Duty, Findings, Progress, Reason, Tally, Wanted};
-use shoal_ledger::{AgentState, KvError, KvRead, query};
+use shoal_ledger::{AgentRecord, AgentState, KvError, KvRead, query};
 
 use crate::AgentError;
 use crate::context::AgentContext;
+use crate::health::Presence;
 use crate::keeping::WantedBook;
 
 /// What the keeper would do now.
@@ -16,6 +17,9 @@ use crate::keeping::WantedBook;
 pub struct RepairPlan {
     /// What a look at every stripe found.
     pub findings: Findings,
+    /// Of the stripes that cannot be read, those of which too many shards are bad, whoever answers.
+    #[serde(default)]
+    pub damaged: u64,
     /// Stripes that would be worked on.
     pub stripes: u64,
     /// Bytes that would be written.
@@ -27,7 +31,7 @@ pub struct RepairPlan {
 }
 
 /// What draining an agent would take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DrainPlan {
     /// Which.
     pub agent: AgentId,
@@ -41,6 +45,12 @@ pub struct DrainPlan {
     pub moves: Tally,
     /// What could not be placed for now.
     pub stuck: Tally,
+    /// Other agents that hold shards and have not answered for seconds: what has no place may wait for them.
+    #[serde(default)]
+    pub suspects: Vec<String>,
+    /// Seconds they may be silent before they count no more.
+    #[serde(default)]
+    pub absent_after_s: u64,
     /// Other agents that take shards.
     pub takers: usize,
     /// Bytes written a second lately; null while nothing was.
@@ -55,10 +65,11 @@ pub(crate) async fn repair_plan(context: &AgentContext) -> Result<RepairPlan, Ag
     let (view, health) = (context.ledger.view()?, context.health.clone());
     let look = move || shoal_care::plan(&*view, &health.facts(&*view)?, &wanted(&*view)?);
     let findings = blocking(look).await??;
+    let damaged = context.status().await?.stripes.damaged;
     let all = findings.waiting.values().fold(Tally::default(), sum);
     let rate_bytes_per_s = rate(work.as_ref());
     let eta_s = eta_s(all.bytes, work.as_ref());
-    Ok(RepairPlan { findings, stripes: all.stripes, bytes: all.bytes, rate_bytes_per_s, eta_s })
+    Ok(RepairPlan { findings, damaged, stripes: all.stripes, bytes: all.bytes, rate_bytes_per_s, eta_s })
 }
 
 /// What draining an agent would take.
@@ -66,6 +77,7 @@ pub(crate) async fn drain_plan(context: &AgentContext, agent: AgentId, name: &st
     let work = context.progress().await;
     let (view, health) = (context.ledger.view()?, context.health.clone());
     let name = name.to_owned();
+    let suspects = suspects(context, &query::agents(&*view)?, agent);
     blocking(move || {
         let usage = query::agent_usage(&*view, agent)?;
         let facts = health.facts(&*view)?;
@@ -80,12 +92,23 @@ pub(crate) async fn drain_plan(context: &AgentContext, agent: AgentId, name: &st
             bytes: usage.bytes,
             moves,
             stuck,
+            suspects,
+            absent_after_s: query::care_policy(&*view)?.absent_after_s,
             takers,
             rate_bytes_per_s,
             eta_s,
         })
     })
     .await?
+}
+
+/// Names of other agents that hold shards and have not answered for seconds, but not for so long that they count no more.
+pub(crate) fn suspects(context: &AgentContext, members: &[AgentRecord], agent: AgentId) -> Vec<String> {
+    let health = context.health.view();
+    let is_suspect = |member: &&AgentRecord| {
+        member.roles.store && member.id != agent && health.of(member.id).presence == Presence::Suspect
+    };
+    members.iter().filter(is_suspect).map(|member| member.name.clone()).collect()
 }
 
 /// What there would be to do beyond what there is without the drain, and what could not be placed.

@@ -61,6 +61,8 @@ pub(crate) struct SwitchOffInput<'a> {
     /// Nothing counts on what it holds, and that is certified.
     pub(crate) emptied: bool,
     pub(crate) without: Without,
+    /// Stripes that cannot be read whoever answers: too many of their shards are bad.
+    pub(crate) lost_already: u64,
     /// Copies of the ledger on others that answer.
     pub(crate) ledger_copies_left: usize,
     /// Others that hold shards and answer.
@@ -83,9 +85,15 @@ pub(crate) fn switch_off(input: &SwitchOffInput<'_>) -> SwitchOff {
     let survives = if unreadable > 0 { 0 } else { u32::try_from(by_stripes.min(by_ledger)).unwrap_or(u32::MAX) };
     let nothing_lost = unreadable + endangered == 0 && writing_goes_on && input.ledger_copies_left > 1;
     let safe = nothing_lost && (input.answers || degraded == 0);
+    let mut sentence = sentence(input, safe, survives, writing_goes_on);
+    if input.lost_already > 0 && input.ledger_copies_left > 0 {
+        sentence = sentence.replace("everything stays readable", "everything else stays readable");
+        let lost = stripes(input.lost_already);
+        sentence += &format!(" With or without it {lost} cannot be read: too many of the shards are bad.");
+    }
     SwitchOff {
         safe,
-        sentence: sentence(input, safe, survives, writing_goes_on),
+        sentence,
         unreadable,
         endangered,
         degraded,
@@ -169,6 +177,7 @@ mod tests {
             draining: false,
             emptied: false,
             without: Without { degraded: 9, least_margin: Some(1), ..Without::default() },
+            lost_already: 0,
             ledger_copies_left: 5,
             stores_left: 5,
             quorum: true,
@@ -200,6 +209,12 @@ mod tests {
         check(
             SwitchOffInput { emptied: true, draining: true, without: Without::default(), ..six() },
             "pc-3 can be switched off: it is emptied, nothing counts on it any more.",
+            None,
+        );
+        check(
+            SwitchOffInput { lost_already: 1, ..six() },
+            "pc-3 can be switched off: everything else stays readable and survives 1 more loss. With or without it 1 stripe \
+             cannot be read: too many of the shards are bad.",
             None,
         );
         check(SwitchOffInput { without: whole, ..six() }, stays, Some(MakeSafe::Drain));

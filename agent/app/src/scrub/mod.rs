@@ -136,7 +136,7 @@ impl Scrubber {
             unmended: count(here.len() + record.findings.iter().filter(|one| !one.taken).count()),
             untried: count(self.parts.mender.untried()),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            findings: if brief { Vec::new() } else { record.findings.clone() },
+            findings: if brief { Vec::new() } else { record.with_met(here) },
             findings_beyond: record.beyond,
         }
     }

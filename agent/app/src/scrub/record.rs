@@ -1,5 +1,6 @@
 //! What a scrub found, and how far it is: kept in `DATA/scrub.json` over restarts.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use dci_proto::ShardKey;
@@ -30,6 +31,8 @@ pub enum Wrong {
     Other,
     /// The disk could not read it.
     Unreadable,
+    /// A read came upon it; the scrub has not looked yet.
+    Met,
 }
 
 /// A shard that was found bad.
@@ -70,7 +73,12 @@ pub(crate) struct Record {
 impl Record {
     /// A file that cannot be read only makes the scrub begin anew.
     pub(crate) fn read(path: &Path) -> Self {
-        let bytes = secret_file::read(path).ok().flatten().unwrap_or_default();
+        let read = secret_file::read(path).ok();
+        if matches!(read, Some(None)) {
+            // There was no run before that could have ended badly.
+            return Self { version: FILE_VERSION, ended_well: true, ..Self::default() };
+        }
+        let bytes = read.flatten().unwrap_or_default();
         let record: Self = serde_json::from_slice(&bytes).unwrap_or_default();
         if record.version == FILE_VERSION { record } else { Self { version: FILE_VERSION, ..Self::default() } }
     }
@@ -93,6 +101,23 @@ impl Record {
         self.findings.push(Finding { key, wrong, detail, found_ms, round, taken, files, mended, reason });
     }
 
+    /// The findings, and the shards of this agent's own that only reads found bad, with why they are not mended yet.
+    pub(crate) fn with_met(&self, here: Vec<(ShardKey, String)>) -> Vec<Finding> {
+        let known: BTreeSet<ShardKey> = self.findings.iter().filter(|one| !one.mended).map(|one| one.key).collect();
+        let met = here.into_iter().filter(|(key, _)| !known.contains(key)).map(|(key, reason)| Finding {
+            key,
+            wrong: Wrong::Met,
+            detail: String::new(),
+            found_ms: 0,
+            round: self.scrub.round().number,
+            taken: true,
+            files: None,
+            mended: false,
+            reason: Some(reason),
+        });
+        self.findings.iter().cloned().chain(met).take(FINDINGS_LIMIT).collect()
+    }
+
     /// Forgets what rounds long ago found and was mended.
     pub(crate) fn forget_old(&mut self) {
         let round = self.scrub.round().number;
@@ -111,16 +136,22 @@ mod tests {
     fn what_is_kept_is_read_again_and_a_file_of_another_version_is_not() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("scrub.json");
-        assert!(Record::read(&path).findings.is_empty());
         let mut record = Record::read(&path);
+        assert!(record.findings.is_empty() && record.ended_well, "nothing ran before");
+        record.ended_well = false;
         record.scrub.ask(5);
         let key = ShardKey { stripe: StripeId([1; 16]), index: 3 };
         record.note(key, Wrong::Damaged, "a bit", 7);
         record.note(key, Wrong::Missing, "gone", 8);
         record.keep(&path).expect("kept");
         let again = Record::read(&path);
+        assert!(!again.ended_well);
         assert_eq!((again.findings.clone(), again.scrub), (record.findings.clone(), record.scrub));
         assert_eq!(again.findings.len(), 1, "one finding a shard");
+        let other = ShardKey { index: 4, ..key };
+        let shown = record.with_met(vec![(key, "why".into()), (other, "why".into())]);
+        let told: Vec<_> = shown.iter().map(|one| (one.key, one.wrong)).collect();
+        assert_eq!(told, [(key, Wrong::Missing), (other, Wrong::Met)], "what reads met is named too, each once");
         let newer = std::fs::read_to_string(&path).expect("text").replace("\"version\":1", "\"version\":2");
         std::fs::write(&path, newer).expect("written");
         assert!(Record::read(&path).findings.is_empty());
