@@ -47,7 +47,7 @@ struct World {
     now_ms: u64,
     on_the_way: BTreeMap<(u64, u64), (usize, Event)>,
     sent: u64,
-    origins: BTreeMap<MessageId, (usize, To)>,
+    recipients: BTreeMap<Passing, To>,
     delivered: BTreeMap<Passing, Vec<usize>>,
     expired: Vec<usize>,
     copies: BTreeMap<(Passing, usize, usize), u32>,
@@ -65,7 +65,7 @@ impl World {
             now_ms: 0,
             on_the_way: BTreeMap::new(),
             sent: 0,
-            origins: BTreeMap::new(),
+            recipients: BTreeMap::new(),
             delivered: BTreeMap::new(),
             expired: Vec::new(),
             copies: BTreeMap::new(),
@@ -108,17 +108,17 @@ impl World {
     }
 
     fn card(&self, passing: Passing, at: usize) -> Card {
-        let (origin, to) = self.origins[&passing.id];
+        let to = self.recipients[&passing];
         match to {
-            To::One(one) => Card { passing, origin: agent(origin), to: Some(agent(one)), mine: one == at },
-            To::All => Card { passing, origin: agent(origin), to: None, mine: true },
+            To::One(one) => Card { passing, to: Some(agent(one)), mine: one == at },
+            To::All => Card { passing, to: None, mine: true },
         }
     }
 
     /// Sends and lets everything arrive; answers who got it, in order of arrival.
     fn send(&mut self, id: u8, attempt: u8, origin: usize, to: To, ttl: u8) -> Vec<usize> {
-        let passing = Passing { id: MessageId([id; 16]), attempt };
-        self.origins.insert(passing.id, (origin, to));
+        let passing = Passing { origin: agent(origin), id: MessageId([id; 16]), attempt };
+        self.recipients.insert(passing, to);
         let card = self.card(passing, origin);
         let effects = self.routers[origin].handle(self.now_ms, Event::Send(card, ttl));
         self.carry_out(origin, effects);
@@ -275,11 +275,19 @@ fn a_thousand_agents_hear_a_broadcast() {
 }
 
 #[test]
+fn nobody_stops_another_agents_message_by_using_its_id() {
+    let mut world = World::new(4, &line(4), 1, 5);
+    assert_eq!(world.send(1, 0, 1, To::All, 9).len(), 4);
+    assert_eq!(world.send(1, 0, 0, To::One(3), 9), [3]);
+}
+
+#[test]
 fn what_nobody_asked_for_is_not_listened_to() {
     let mut router = Router::new(agent(0), RouterLimits::default());
     router.handle(0, Event::LinkUp(agent(1)));
     router.handle(0, Event::LinkUp(agent(0)));
-    let card = Card { passing: Passing { id: MessageId([1; 16]), attempt: 0 }, origin: agent(2), to: None, mine: true };
+    let passing = Passing { origin: agent(2), id: MessageId([1; 16]), attempt: 0 };
+    let card = Card { passing, to: None, mine: true };
     let receive = |from, ttl| Event::Receive { from: agent(from), card, ttl, spread: Spread::Flood };
     assert_eq!(router.handle(0, receive(3, 9)), [], "of no neighbour");
     assert_eq!(router.handle(0, receive(1, 0)), [], "without hops");
@@ -299,11 +307,11 @@ fn memory_is_bounded_whatever_neighbours_send() {
     for one in 0..10_000_u64 {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&one.to_be_bytes());
-        let passing = Passing { id: MessageId(id), attempt: 0 };
-        let card = Card { passing, origin: agent(one as usize + 10), to: None, mine: false };
+        let passing = Passing { origin: agent(one as usize + 10), id: MessageId(id), attempt: 0 };
+        let card = Card { passing, to: None, mine: false };
         let from = agent(1 + one as usize % 4);
         router.handle(one, Event::Receive { from, card, ttl: 9, spread: Spread::Flood });
-        let unknown = Passing { id: MessageId([1; 16]), attempt: (one % 256) as u8 };
+        let unknown = Passing { origin: agent(9), id: MessageId([1; 16]), attempt: (one % 256) as u8 };
         router.handle(one, Event::Raised { from, passing: unknown, ttl: 9 });
     }
     assert_eq!(router.table_sizes(), (100, 50));

@@ -29,7 +29,9 @@ use seen::{Passage, Seen};
 /// that for the copy they have seen. Later sendings are flooded and spare nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Passing {
-    /// Which message.
+    /// The agent that signed it: an id is unique only among its messages, so that nobody stops another's by using its id.
+    pub origin: AgentId,
+    /// Which of its messages.
     pub id: MessageId,
     /// How often its sender had sent it before.
     pub attempt: u8,
@@ -40,8 +42,6 @@ pub struct Passing {
 pub struct Card {
     /// Which message, and which sending of it.
     pub passing: Passing,
-    /// The agent that signed it.
-    pub origin: AgentId,
     /// The one agent it is for; `None`: a group or all.
     pub to: Option<AgentId>,
     /// Whether it is for this agent (too).
@@ -219,8 +219,8 @@ impl Router {
             effects.push(Effect::Duplicate(passing));
             return self.raised(from, passing, ttl, effects);
         }
-        if card.origin != self.agent {
-            self.routes.learn(now_ms, card.origin, from);
+        if passing.origin != self.agent {
+            self.routes.learn(now_ms, passing.origin, from);
         }
         if let Some(raised) = self.early.take(passing) {
             left = left.max(raised.saturating_sub(1));
