@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Only on the first agent's door with everyone up.
     #[arg(long)]
     quick: bool,
+    /// The `shoal` to try; by default a release build of this tree.
+    #[arg(long)]
+    binary: Option<PathBuf>,
 }
 
 /// A script and the environment it is run with.
@@ -57,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = scripts(options).context("the acceptance scripts are not here; name their folder with --scripts")?;
     let directory = tempfile::tempdir()?;
     let pool = DemoPool::start(DemoOptions {
-        binary: release_binary()?,
+        binary: options.binary.clone().map_or_else(release_binary, Ok)?,
         agents: 6,
         directory: directory.path().join("demo"),
         dav_port: free_port_base(100)?,
