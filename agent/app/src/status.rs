@@ -283,6 +283,7 @@ fn switch_off_of(input: &StatusInput<'_>, node: &NodeStatus, up: &BTreeSet<Agent
     switch_off(&SwitchOffInput {
         name: &node.name,
         answers: node.state.answers(),
+        unplugged: node.state == NodeState::Unplugged,
         draining: node.drain.is_some(),
         emptied: node.drain.as_ref().is_some_and(|drain| drain.emptied),
         without: without.unwrap_or(Without { least_margin: input.census.least_margin, ..Without::default() }),

@@ -54,8 +54,10 @@ impl MakeSafe {
 /// What the answer depends on.
 pub(crate) struct SwitchOffInput<'a> {
     pub(crate) name: &'a str,
-    /// It answers now.
+    /// It answers now, and its shards can be had.
     pub(crate) answers: bool,
+    /// It answers, but its store is not there.
+    pub(crate) unplugged: bool,
     /// It is being emptied.
     pub(crate) draining: bool,
     /// Nothing counts on what it holds, and that is certified.
@@ -108,11 +110,12 @@ fn sentence(input: &SwitchOffInput<'_>, safe: bool, survives: u32, writing_goes_
     let Without { unreadable, endangered, .. } = input.without;
     if !input.answers {
         let degraded = input.without.degraded;
+        let silent = if input.unplugged { "answers without its store" } else { "does not answer" };
         return match (unreadable, endangered, degraded) {
-            (0, 0, 0) => format!("{name} does not answer, and nothing counts on it."),
-            (0, 0, _) => format!("{name} does not answer: {} lack a shard without it.", stripes(degraded)),
-            (0, _, _) => format!("{name} does not answer: without it {} could lose nothing more.", stripes(endangered)),
-            _ => format!("{name} does not answer: without it {} cannot be read.", stripes(unreadable)),
+            (0, 0, 0) => format!("{name} {silent}, and nothing counts on it."),
+            (0, 0, _) => format!("{name} {silent}: {} lack a shard without it.", stripes(degraded)),
+            (0, _, _) => format!("{name} {silent}: without it {} could lose nothing more.", stripes(endangered)),
+            _ => format!("{name} {silent}: without it {} cannot be read.", stripes(unreadable)),
         };
     }
     if safe {
@@ -174,6 +177,7 @@ mod tests {
         SwitchOffInput {
             name: "pc-3",
             answers: true,
+            unplugged: false,
             draining: false,
             emptied: false,
             without: Without { degraded: 9, least_margin: Some(1), ..Without::default() },
@@ -222,6 +226,11 @@ mod tests {
         check(SwitchOffInput { without: at_risk, work: Some(&work), ..six() }, stays, Some(MakeSafe::Wait));
         check(SwitchOffInput { without: at_risk, work: Some(&stuck), ..six() }, stays, Some(MakeSafe::MoreAgents));
         check(SwitchOffInput { without: at_risk, ..six() }, stays, Some(MakeSafe::MoreAgents));
+        check(
+            SwitchOffInput { answers: false, unplugged: true, ..six() },
+            "pc-3 answers without its store: 9 stripes lack a shard without it.",
+            Some(MakeSafe::MoreAgents),
+        );
         check(
             SwitchOffInput { answers: false, ..six() },
             "pc-3 does not answer: 9 stripes lack a shard without it.",
