@@ -238,11 +238,11 @@ pub(crate) struct Findings<'a> {
 pub fn report(input: &StatusInput<'_>) -> StatusReport {
     let mut nodes = nodes(input);
     let up: BTreeSet<AgentId> = nodes.iter().filter(|node| node.state.answers()).map(|node| node.id).collect();
-    for node in &mut nodes {
-        node.switch_off = switch_off_of(input, node, &up);
-    }
     // One whose store is not there votes, and keeps its copy of the ledger.
     let speaking: BTreeSet<AgentId> = nodes.iter().filter(|node| node.state.speaks()).map(|node| node.id).collect();
+    for node in &mut nodes {
+        node.switch_off = switch_off_of(input, node, &up, &speaking);
+    }
     let voters_up = input.quorum.voters.intersection(&speaking).count();
     let quorum = input.quorum.agrees;
     let survives = survives(input, &up, &speaking);
@@ -274,9 +274,14 @@ pub fn report(input: &StatusInput<'_>) -> StatusReport {
     }
 }
 
-fn switch_off_of(input: &StatusInput<'_>, node: &NodeStatus, up: &BTreeSet<AgentId>) -> SwitchOff {
-    let others = |wanted: fn(&AgentRecord) -> bool| {
-        let counts = |member: &&AgentRecord| member.id != node.id && up.contains(&member.id) && wanted(member);
+fn switch_off_of(
+    input: &StatusInput<'_>,
+    node: &NodeStatus,
+    up: &BTreeSet<AgentId>,
+    speaking: &BTreeSet<AgentId>,
+) -> SwitchOff {
+    let others = |agents: &BTreeSet<AgentId>, wanted: fn(&AgentRecord) -> bool| {
+        let counts = |member: &&AgentRecord| member.id != node.id && agents.contains(&member.id) && wanted(member);
         input.members.iter().filter(counts).count()
     };
     let without = input.without.get(&node.id).copied();
@@ -288,10 +293,10 @@ fn switch_off_of(input: &StatusInput<'_>, node: &NodeStatus, up: &BTreeSet<Agent
         emptied: node.drain.as_ref().is_some_and(|drain| drain.emptied),
         without: without.unwrap_or(Without { least_margin: input.census.least_margin, ..Without::default() }),
         lost_already: input.census.counts.damaged,
-        ledger_copies_left: others(|member| member.roles.mount || member.roles.vote),
-        stores_left: others(|member| member.roles.store),
+        ledger_copies_left: others(speaking, |member| member.roles.mount || member.roles.vote),
+        stores_left: others(up, |member| member.roles.store),
         quorum: input.quorum.agrees,
-        voters_left: input.quorum.voters.iter().filter(|voter| **voter != node.id && up.contains(voter)).count(),
+        voters_left: input.quorum.voters.iter().filter(|voter| **voter != node.id && speaking.contains(voter)).count(),
         majority: input.quorum.majority(),
         work: input.work.as_ref(),
     })
