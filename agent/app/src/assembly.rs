@@ -7,7 +7,7 @@ use dci_proto::AgentId;
 use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError, Headroom};
 use shoal_dav::{Door, DoorConfig, DoorStats};
 use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
-use shoal_net::Network;
+use shoal_net::{Network, Signer};
 use shoal_store::{MemoryStore, ShardStore};
 use shoal_volume::{Drive, DriveConfig};
 use tokio::net::TcpListener;
@@ -38,6 +38,7 @@ use crate::machine::{Background, Checkup, Foreground, OwnStores, SystemLoad, Wak
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
 use crate::mend::Mender;
+use crate::messages::{HostSettings, MessageParts, Messages};
 use crate::no_ledger::NoLedger;
 use crate::orphans::Orphans;
 use crate::peers::Peers;
@@ -133,7 +134,8 @@ impl Assembly {
         if let Some(scrubber) = core.scrubber.clone() {
             core.tasks.spawn(scrubber.run(core.shutdown.clone()));
         }
-        let agent = self.open_doors(core, drive)?;
+        let messages = self.open_messages(&mut core).await?;
+        let agent = self.open_doors(core, drive, messages)?;
         Ok(Started { agent, first })
     }
 
@@ -241,6 +243,7 @@ impl Assembly {
             foreground: core.foreground.clone(),
             keeping: core.keeping.clone(),
             recutter: OnceLock::new(),
+            messages: OnceLock::new(),
         });
         let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
         core.tasks.spawn(watch.run(core.shutdown.clone()));
@@ -379,8 +382,46 @@ impl Assembly {
         Ok(Some(drive))
     }
 
+    /// Messages and peerlets. An agent whose mailbox cannot be used goes on with everything else, and says so to who asks.
+    async fn open_messages(&self, core: &mut Core) -> Result<Result<Arc<Messages>, String>, AgentError> {
+        if self.struck_off {
+            return Ok(Err("this agent is no member of its pool any more".to_owned()));
+        }
+        let signer = Signer::of_seed(&*self.directory.key_seed()?);
+        let parts = MessageParts {
+            agent: self.agent,
+            signer: signer.map_err(|error| AgentError::Internal(error.to_string()))?,
+            network: core.network.clone(),
+            health: core.health.clone(),
+            members: core.members.clone(),
+            ledger: core.held_ledger(),
+        };
+        let host = HostSettings {
+            data: self.config.data.clone(),
+            program: self.config.program.clone(),
+            shipped: crate::shipped::all(&self.config),
+        };
+        match Messages::start(parts, &self.config.data, host, core.shutdown.clone()).await {
+            Ok(messages) => {
+                self.listening.handler.set_messages(messages.clone());
+                core.tasks.spawn(messages.clone().run());
+                Ok(Ok(messages))
+            }
+            Err(error @ AgentError::NewerVersion { .. }) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "this agent takes and sends no messages");
+                Ok(Err(error.to_string()))
+            }
+        }
+    }
+
     /// Lets people in, last of all.
-    fn open_doors(self, mut core: Core, drive: Option<Drive>) -> Result<Agent, AgentError> {
+    fn open_doors(
+        self,
+        mut core: Core,
+        drive: Option<Drive>,
+        messages: Result<Arc<Messages>, String>,
+    ) -> Result<Agent, AgentError> {
         let credentials = Arc::new(Credentials::new(core.ledger.clone())?);
         let tls = DoorTls::new(&self.config.data, self.config.tls.clone(), certificate_names(&self.config));
         let dav_stats = match (&drive, self.doors.dav) {
@@ -419,6 +460,7 @@ impl Assembly {
             check: CheckBoard::default(),
             headroom: self.headroom,
             keeping: core.keeping,
+            messages,
             discovery,
             shutdown: core.shutdown,
         });

@@ -149,6 +149,8 @@ pub struct AgentConfig {
     pub smart: SmartConfig,
     /// How long things take; of these only the garbage's grace is in the file.
     pub timing: Timing,
+    /// The `shoal` program, which starts peerlets and is some of them; `None`: the one that runs.
+    pub program: Option<PathBuf>,
 }
 
 /// What the command line says over the file.
@@ -234,6 +236,7 @@ impl AgentConfig {
             roles: AgentRoles::default(),
             smart: SmartConfig::default(),
             timing: Timing::default(),
+            program: None,
         }
     }
 

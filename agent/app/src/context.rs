@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::keeping::{KeepingBoard, ask_leader};
 use crate::machine::{Background, Wake};
 use crate::mend::Mender;
+use crate::messages::Messages;
 use crate::scrub::Scrubber;
 use crate::status::{QuorumView, StatusReport};
 use crate::status_board::StatusBoard;
@@ -81,6 +82,8 @@ pub struct AgentContext {
     pub(crate) headroom: Arc<Headroom>,
     pub(crate) check: CheckBoard,
     pub(crate) keeping: Arc<KeepingBoard>,
+    /// Messages and peerlets, or why there are none.
+    pub(crate) messages: Result<Arc<Messages>, String>,
     pub(crate) discovery: Discovery,
     /// Cancelled when this agent is no member any more.
     pub(crate) struck_off: CancellationToken,

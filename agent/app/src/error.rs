@@ -61,6 +61,9 @@ pub enum AgentError {
         /// The newest format known here.
         known: u32,
     },
+    /// The mailbox cannot be used.
+    #[error("messages: {0}")]
+    Messages(String),
     /// The configuration makes no sense.
     #[error("{}: {reason}", .path.display())]
     Config {
@@ -195,6 +198,7 @@ impl AgentError {
             | Self::Damaged { .. }
             | Self::LedgerFailed { .. }
             | Self::Store { .. }
+            | Self::Messages(_)
             | Self::OtherPool { .. } => 6,
             Self::Listen { .. } => 7,
             Self::NewerVersion { .. } => 8,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dci_proto::message::GroupName;
 use dci_proto::{AgentId, ShardKey};
 use serde::Serialize;
 use shoal_care::drop_on_order;
@@ -22,6 +23,7 @@ use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
 use crate::members::MemberBook;
 use crate::mend::Mender;
+use crate::messages::{Messages, permission};
 use crate::peers::Peers;
 use crate::proof::{self, KeepReason};
 use crate::rebuild::RebuildRefusal;
@@ -49,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) keeping: Arc<KeepingBoard>,
     /// There once the drive is open.
     pub(crate) recutter: OnceLock<Arc<Recutter>>,
+    /// There once the mailbox is open.
+    pub(crate) messages: OnceLock<Arc<Messages>>,
 }
 
 /// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
@@ -67,6 +71,13 @@ impl AgentHandler {
     pub(crate) fn set_recutter(&self, recutter: Arc<Recutter>) {
         if let Some(parts) = self.parts() {
             let _ = parts.recutter.set(recutter);
+        }
+    }
+
+    /// From here on it takes messages.
+    pub(crate) fn set_messages(&self, messages: Arc<Messages>) {
+        if let Some(parts) = self.parts() {
+            let _ = parts.messages.set(messages);
         }
     }
 
@@ -89,8 +100,17 @@ impl Handler for AgentHandler {
         let Some(method) = Method::of(request.method) else {
             return wire::refusal(Status::Unknown, "this agent does not know that request; it may be older");
         };
-        // A rebuild goes in that lane for another reason than that somebody waits.
-        if lane == Lane::Foreground && !matches!(method, Method::ShardRebuild | Method::Scrub) {
+        // A rebuild goes in that lane for another reason than that somebody waits; messages are no shards.
+        let is_shard = !matches!(
+            method,
+            Method::ShardRebuild
+                | Method::Scrub
+                | Method::Messages
+                | Method::Neighbours
+                | Method::Permission
+                | Method::OwnGroups
+        );
+        if lane == Lane::Foreground && is_shard {
             parts.foreground.count_shard();
         }
         match (method, lane) {
@@ -122,6 +142,13 @@ impl Handler for AgentHandler {
             (Method::Scrub, _) => parts.scrub(&request),
             (Method::ShardsFound, _) => parts.shards_found(from, &request).await,
             (Method::ShardsPending, _) => parts.shards_pending(),
+            (Method::Messages, _) => match parts.messages.get() {
+                Some(messages) => messages.arrive(from, request.body).await,
+                None => wire::refusal(Status::NotReady, "this agent is starting"),
+            },
+            (Method::Neighbours, _) => parts.neighbours(from, &request),
+            (Method::Permission, _) => parts.permission(&request).await,
+            (Method::OwnGroups, _) => parts.looked_up(move |view| groups_of(view, from)).await,
         }
     }
 }
@@ -264,6 +291,20 @@ impl Parts {
         }
     }
 
+    fn neighbours(&self, from: AgentId, request: &Request) -> Response {
+        let Ok(theirs) = wire::decode::<Vec<AgentId>>(&request.head) else { return malformed() };
+        match self.messages.get() {
+            Some(messages) => wire::answer(&messages.swap_neighbours(from, theirs)),
+            None => wire::refusal(Status::NotReady, "this agent is starting"),
+        }
+    }
+
+    async fn permission(&self, request: &Request) -> Response {
+        let Some(ledger) = &self.ledger else { return wire::refusal(Status::Refused, "this agent holds no ledger") };
+        let Ok(question) = wire::decode::<permission::Question>(&request.head) else { return malformed() };
+        wire::answer(&permission::answer(ledger, question).await)
+    }
+
     async fn stripe_recut(&self, request: &Request) -> Response {
         let Ok(asked) = wire::decode::<StripeRecut>(&request.head) else { return malformed() };
         let Some(recutter) = self.recutter.get() else {
@@ -319,6 +360,12 @@ impl Parts {
             Err(error) => wire::refusal(Status::Refused, &error.to_string()),
         }
     }
+}
+
+/// The names of the groups an agent is in.
+fn groups_of(view: &dyn KvRead, agent: AgentId) -> Result<Vec<GroupName>, KvError> {
+    let groups = query::groups(view)?.into_iter();
+    Ok(groups.filter(|group| group.agents.contains(&agent)).map(|group| group.name).collect())
 }
 
 fn no_store() -> Response {

@@ -67,6 +67,22 @@ impl MemberBook {
         others.filter(holds).cloned().collect()
     }
 
+    /// Whether an agent is a member; this one is.
+    pub(crate) fn is_member(&self, agent: AgentId) -> bool {
+        agent == self.network.local() || self.state().membership.members.iter().any(|member| member.id == agent)
+    }
+
+    /// All members, this agent too.
+    pub(crate) fn all(&self) -> Vec<AgentId> {
+        let state = self.state();
+        let mut all: Vec<AgentId> = state.membership.members.iter().map(|member| member.id).collect();
+        let local = self.network.local();
+        if !all.contains(&local) {
+            all.push(local);
+        }
+        all
+    }
+
     /// Whether a member holds the ledger, and so has a say in it.
     pub(crate) fn holds_ledger(&self, agent: AgentId) -> bool {
         let state = self.state();

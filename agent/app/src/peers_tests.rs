@@ -116,6 +116,7 @@ impl Pair {
                 foreground: Arc::default(),
                 keeping: Arc::default(),
                 recutter: std::sync::OnceLock::new(),
+                messages: std::sync::OnceLock::new(),
             });
         }
         Self { hub, ledger, agents, stores, networks, healths, menders, _folders: folders }

@@ -59,10 +59,19 @@ pub(crate) enum Method {
     ShardsFound = 18,
     /// Which shards have you found bad or met as bad and not mended yet? A list of [`BadPlace`] comes in the body.
     ShardsPending = 19,
+    /// Messages for you, or to be passed on: [`crate::messages`] says how they lie in the body. Neighbours only.
+    Messages = 20,
+    /// Who my neighbours are: a list of [`AgentId`]; answers yours.
+    Neighbours = 21,
+    /// May a user send messages of a type? [`crate::messages::permission::Question`]; answers
+    /// [`crate::messages::permission::Permission`]. Asked by agents without a ledger.
+    Permission = 22,
+    /// Which groups is the asker in? Answers their names. Asked by agents without a ledger.
+    OwnGroups = 23,
 }
 
 impl Method {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 22] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -81,6 +90,10 @@ impl Method {
         Self::Scrub,
         Self::ShardsFound,
         Self::ShardsPending,
+        Self::Messages,
+        Self::Neighbours,
+        Self::Permission,
+        Self::OwnGroups,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -418,6 +431,9 @@ mod tests {
             let _ = decode::<ShardsExpected>(&bytes);
             let _ = decode::<ScrubAsk>(&bytes);
             let _ = decode::<ShardsFound>(&bytes);
+            let _ = decode::<Vec<AgentId>>(&bytes);
+            let _ = decode::<crate::messages::permission::Question>(&bytes);
+            let _ = decode::<crate::messages::permission::Permission>(&bytes);
             let _ = decode::<Vec<BadPlace>>(&bytes);
             let _ = decode::<crate::holdings::Share>(&bytes);
             let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);

@@ -23,6 +23,33 @@ pub fn sign(seed: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, IdentityError> {
     keypair(seed)?.sign(message).map_err(|_| IdentityError)
 }
 
+/// An agent's key, ready to sign with again and again.
+pub struct Signer(Keypair);
+
+impl Signer {
+    /// The key of an ed25519 seed.
+    ///
+    /// # Errors
+    /// If the seed is no key.
+    pub fn of_seed(seed: &[u8; 32]) -> Result<Self, IdentityError> {
+        keypair(seed).map(Self)
+    }
+
+    /// Signs a message.
+    ///
+    /// # Errors
+    /// None that an ed25519 key can cause.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        self.0.sign(message).map_err(|_| IdentityError)
+    }
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
 /// Whether an agent signed a message.
 #[must_use]
 pub fn is_signed_by(agent: AgentId, message: &[u8], signature: &[u8]) -> bool {

@@ -27,6 +27,8 @@ pub(super) const COOKIE: &str = "shoal_session";
 pub(super) struct Caller {
     pub(super) user: String,
     pub(super) role: UserRole,
+    /// Signed in with the token that lies on this computer.
+    pub(super) local: bool,
 }
 
 impl Caller {
@@ -53,7 +55,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
         let session = session.ok_or_else(|| Failure::sign_in("the session has ended; sign in again"))?;
         // Rights are looked up anew: a user who was removed or demoted meanwhile has lost them.
         let user = api.user(&session.user)?.ok_or_else(|| Failure::sign_in("that user is no more"))?;
-        Ok(Self { user: user.name, role: user.role })
+        Ok(Self { user: user.name, role: user.role, local: false })
     }
 }
 
@@ -70,7 +72,7 @@ impl Api {
     /// Checks name and password.
     pub(super) async fn check(&self, user: &str, password: &str, remote: IpAddr) -> Result<Caller, Failure> {
         match self.agent.credentials.sign_in(user, password, remote).await {
-            Ok(record) => Ok(Caller { user: record.name, role: record.role }),
+            Ok(record) => Ok(Caller { user: record.name, role: record.role, local: false }),
             Err(SignInError::Wrong) => Err(Failure::sign_in("user or password is wrong")),
             Err(SignInError::SlowDown(wait)) => Err(Failure::slow_down(wait)),
             Err(SignInError::Unavailable(reason)) => Err(Failure::unavailable(reason)),
@@ -82,7 +84,7 @@ async fn from_authorization(api: &Api, value: &str, remote: IpAddr) -> Result<Ca
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
     if scheme.eq_ignore_ascii_case("bearer") {
         return if api.agent.credentials.is_local_token(rest.trim()) {
-            Ok(Caller { user: "local".into(), role: UserRole::Admin })
+            Ok(Caller { user: "local".into(), role: UserRole::Admin, local: true })
         } else {
             Err(Failure::sign_in("the token is not this agent's; was it started anew?"))
         };

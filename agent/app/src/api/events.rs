@@ -24,10 +24,10 @@ const STREAMS_LIMIT: usize = 64;
 static STREAMS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a stream while it lives.
-struct Slot;
+pub(super) struct Slot;
 
 impl Slot {
-    fn take() -> Option<Self> {
+    pub(super) fn take() -> Option<Self> {
         let take = |count: usize| (count < STREAMS_LIMIT).then_some(count + 1);
         STREAMS.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Self)
     }

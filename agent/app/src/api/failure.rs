@@ -39,6 +39,14 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, format!("this takes the role {role:?}"), Some("Ask an admin."))
     }
 
+    pub(super) fn denied(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, reason, None)
+    }
+
+    pub(super) fn broken(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, reason, None)
+    }
+
     pub(super) fn foreign_origin() -> Self {
         Self::new(StatusCode::FORBIDDEN, "another site's page may not act here", None)
     }

@@ -14,6 +14,7 @@ use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
 use crate::context::AgentContext;
+use crate::messages::Messages;
 use crate::status::{NodeStatus, StatusReport};
 use crate::words::reason_label;
 
@@ -111,6 +112,9 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     if let Some(stats) = &agent.dav_stats {
         door_metrics(&mut page, stats);
     }
+    if let Ok(messages) = &agent.messages {
+        plane(&mut page, messages);
+    }
     Ok(page.0)
 }
 
@@ -202,6 +206,22 @@ fn door_metrics(page: &mut Page, stats: &DoorStats) {
     page.counter("dav_connections_total", "Connections accepted.", stats.connections());
     page.gauge("dav_connections_open", "Connections open now.", stats.connections_open() as f64);
     page.latencies("dav_request_seconds", "Time to answer WebDAV requests.", stats);
+}
+
+fn plane(page: &mut Page, messages: &Messages) {
+    let traffic = messages.traffic();
+    page.gauge("message_neighbours", "Agents messages are handed to directly.", traffic.neighbours as f64);
+    page.gauge("message_ids_remembered", "Messages the router remembers.", traffic.seen as f64);
+    page.gauge("message_ways_learnt", "Ways to agents that are no neighbours.", traffic.routes as f64);
+    page.counter("message_copies_sent_total", "Copies of messages handed to neighbours.", traffic.sent);
+    page.counter(
+        "message_copies_dropped_total",
+        "Copies of messages that did not get to a neighbour.",
+        traffic.dropped,
+    );
+    let refused = messages.refusals().counts();
+    let samples: Vec<_> = refused.iter().map(|(reason, count)| (label("reason", reason), *count as f64)).collect();
+    page.metric("messages_refused_total", "counter", "Messages that were refused, by reason.", &samples);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod care;
 mod events;
 mod failure;
 mod handlers;
+pub mod messages;
 mod metrics;
 mod pages;
 mod scrub;
@@ -79,7 +80,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/trash/restore", post(trash::restore))
         .route("/trash/empty", post(trash::empty))
         .route("/users", get(handlers::users))
-        .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user));
+        .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user))
+        .merge(messages::routes());
     Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::scrape))

@@ -9,7 +9,9 @@ mod discover;
 mod drain;
 mod duration;
 mod exit;
+mod message;
 mod node;
+mod peerlet;
 mod policy;
 mod pool;
 pub(crate) mod print;
@@ -148,6 +150,42 @@ enum Command {
     /// Example: shoal user add ana
     #[command(subcommand)]
     User(UserCommand),
+    /// Send a message to a peerlet on other agents, and go on; `shoal message` tells what became of it.
+    ///
+    /// Example: shoal send word-count --on office-pc "how many words are these"
+    Send(message::MessageOptions),
+    /// What became of a message that was sent from this agent, at each recipient.
+    ///
+    /// Example: shoal message 0198c0de-…
+    Message {
+        /// Its id, as `shoal send` and `shoal log` tell it.
+        id: dci_proto::MessageId,
+    },
+    /// What this agent sent, received and handed to peerlets.
+    ///
+    /// Example: shoal log --type word-count --since 1h
+    Log(message::LogOptions),
+    /// Say messages of the log again, as new ones that name the old, to the same or other agents.
+    ///
+    /// Example: shoal replay 17 18 --on lab-2
+    Replay(message::ReplayOptions),
+    /// The peerlets of this agent.
+    ///
+    /// Example: shoal peerlet add ./word-count
+    #[command(subcommand)]
+    Peerlet(peerlet::PeerletCommand),
+    /// Starts a peerlet's program held to its limits; for agents.
+    #[command(name = crate::messages::LAUNCHER_WORD, hide = true, disable_help_flag = true)]
+    PeerletLauncher {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Runs a peerlet that comes with Shoal; for agents.
+    #[command(name = crate::shipped::PROGRAM_WORD, hide = true)]
+    PeerletProgram {
+        /// Its type.
+        kind: String,
+    },
     /// Check the pool as a whole, or recover one that lost its voters for good.
     ///
     /// Example: shoal pool check
@@ -285,6 +323,11 @@ enum UserCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match &arguments.command {
+        Command::PeerletLauncher { words } => return shoal_peerlets::launcher::main(words),
+        Command::PeerletProgram { kind } => return crate::shipped::run(kind),
+        _ => {}
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -326,6 +369,12 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Policy(command) => policy::policy(agent, command, json),
         Command::Repair { plan } => drain::repair(agent, *plan, json),
         Command::User(command) => commands::user(agent, command, json),
+        Command::Send(options) => message::send(agent, options, json),
+        Command::Message { id } => message::states(agent, *id, json),
+        Command::Log(options) => message::log(agent, options, json),
+        Command::Replay(options) => message::replay(agent, options, json),
+        Command::Peerlet(command) => peerlet::peerlet(agent, command, json),
+        Command::PeerletLauncher { .. } | Command::PeerletProgram { .. } => Ok(()),
         Command::Pool(PoolCommand::Check) => pool::check(agent, json),
         Command::Pool(PoolCommand::Recover { from, yes, force }) => {
             pool::recover(agent, from.as_deref(), *yes, *force, json)

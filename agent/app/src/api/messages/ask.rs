@@ -1,0 +1,82 @@
+//! Sending a message and hearing what comes of it, as a stream: states and replies as they come, until every recipient has
+//! dealt with it or the time is over.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+
+use super::super::Api;
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::super::handlers::Body as JsonBody;
+use super::send::send_all;
+use super::types::{AskEvent, AskRequest};
+use super::views;
+use crate::messages::Watch;
+
+/// Seconds that answers are waited for unless said otherwise, and at most.
+const TIMEOUT_USUAL_S: u64 = 60;
+const TIMEOUT_LIMIT_S: u64 = 24 * 60 * 60;
+
+pub(super) async fn ask(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    JsonBody(request): JsonBody<AskRequest>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let timeout_s = request.timeout_s.unwrap_or(TIMEOUT_USUAL_S).min(TIMEOUT_LIMIT_S);
+    let messages = api.messages()?.clone();
+    let mut watch = messages.watch(Duration::from_secs(timeout_s)).ok_or_else(|| {
+        Failure::unavailable("too many requests are waited for at this agent; try again when some are done")
+    })?;
+    let sent = send_all(&api, &caller, &request.message).await?;
+    watch.watch(&sent);
+    let names = api.names();
+    let first = AskEvent::Sent { messages: sent.iter().map(|one| views::sent(&names, one)).collect() };
+    let stream = futures::stream::unfold((watch, Some(first), api), move |(watch, first, api)| async move {
+        let (event, watch) = match first {
+            Some(first) => (first, watch),
+            None => next(watch, &api).await?,
+        };
+        Some((Ok(as_sse(&event)), (watch, None, api)))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+/// The next event of a watch; none after the last.
+pub(super) async fn next(mut watch: Watch, api: &Api) -> Option<(AskEvent, Watch)> {
+    let happened = watch.next().await?;
+    let names = api.names();
+    let event = match happened {
+        crate::messages::Watched::State { message, recipient } => {
+            AskEvent::State { message, state: views::state(&names, &recipient) }
+        }
+        crate::messages::Watched::Reply(envelope) => {
+            let reply = &envelope.message;
+            AskEvent::Reply {
+                message: reply.in_reply_to.unwrap_or(reply.id),
+                from: views::agent(&names, reply.from.agent),
+                id: reply.id,
+                text: views::text(reply),
+                xml: reply.body.as_xml().to_owned(),
+                sent_ms: reply.sent_ms,
+            }
+        }
+        crate::messages::Watched::Done { finished } => AskEvent::Done { finished },
+    };
+    Some((event, watch))
+}
+
+fn as_sse(event: &AskEvent) -> Event {
+    let name = match event {
+        AskEvent::Sent { .. } => "sent",
+        AskEvent::State { .. } => "state",
+        AskEvent::Reply { .. } => "reply",
+        AskEvent::Done { .. } => "done",
+    };
+    // All of it can be written as JSON; an event without data would be a fault of ours.
+    Event::default().event(name).data(serde_json::to_string(event).unwrap_or_default())
+}

@@ -1,0 +1,144 @@
+//! What came is handed to its peerlet, its replies go back, and then the sender is told that it was dealt with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dci_proto::MessageId;
+use dci_proto::message::{Body, Envelope, Receipt, Recipient};
+use shoal_mailbox::{Incoming, MailboxError, Received, Settlement};
+use shoal_peerlets::core::Verdict;
+use shoal_peerlets::{Outcome, Outcomes};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::Messages;
+use super::draft::{Draft, SendError, Target};
+use super::peerlets::PeerletError;
+
+/// Messages that are with peerlets at once, at most; further ones wait in the mailbox.
+const HANDLING_LIMIT: usize = 1_024;
+/// How long a reply is sent until its recipient has it.
+const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the word that a message was dealt with waits for its replies to have arrived.
+const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A reply that was posted and may not have arrived.
+type Gate = (MessageId, oneshot::Receiver<()>);
+
+impl Messages {
+    /// Takes what the mailbox hands out, in order.
+    pub(super) async fn handle_what_came(self: Arc<Self>, mut incoming: Incoming) {
+        let places = Arc::new(Semaphore::new(HANDLING_LIMIT));
+        while let Some(Some(received)) = self.shutdown.run_until_cancelled(incoming.next()).await {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            // To the host in this very order; what comes of it is waited for besides.
+            if let Some(outcomes) = self.hand_over(&received).await {
+                let messages = self.clone();
+                self.tasks.spawn(async move {
+                    let _place = place;
+                    messages.see_through(received, outcomes).await;
+                });
+            }
+        }
+    }
+
+    /// Gives a message to its peerlet; settles what none is to have.
+    async fn hand_over(self: &Arc<Self>, received: &Received) -> Option<Outcomes> {
+        let message = &received.envelope.message;
+        if message.in_reply_to.is_some() {
+            // Who waits for it has heard of it from the log.
+            self.settle(received, Settlement::Handled { exit_status: 0 }).await;
+            return None;
+        }
+        if message.expires_ms <= self.now_ms() {
+            self.settle(received, Settlement::Expired).await;
+            return None;
+        }
+        let executes = self.peerlets.rights_of(&message.kind).is_some_and(|rights| rights.executes);
+        if executes && received.attempt > 1 {
+            let reason = "this agent ended while it may have been under way; what executes is never begun twice";
+            self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
+            return None;
+        }
+        match self.peerlets.deliver(received.envelope.clone()).await {
+            Ok(outcomes) => Some(outcomes),
+            // It ends: the message stays for the next start.
+            Err(PeerletError::Host(_)) if self.shutdown.is_cancelled() => None,
+            Err(error) => {
+                self.settle(received, Settlement::Refused { reason: error.to_string() }).await;
+                None
+            }
+        }
+    }
+
+    async fn see_through(self: Arc<Self>, received: Received, mut outcomes: Outcomes) {
+        let mut gates: Vec<Gate> = Vec::new();
+        while let Some(outcome) = outcomes.next().await {
+            let verdict = match outcome {
+                Outcome::Reply(body) => {
+                    match self.reply(&received.envelope, body).await {
+                        Ok(gate) => gates.push(gate),
+                        Err(error) => tracing::warn!(%error, "a peerlet's reply cannot be sent"),
+                    }
+                    continue;
+                }
+                Outcome::Settled(verdict) => verdict,
+            };
+            let settlement = match verdict {
+                Verdict::Handled { status, .. } => Settlement::Handled { exit_status: status },
+                Verdict::Refused { why } => Settlement::Refused { reason: why },
+                Verdict::GivenBack => return,
+            };
+            self.await_replies(gates).await;
+            self.settle(&received, settlement).await;
+            return;
+        }
+    }
+
+    /// Posts a reply; it is on this disk when this returns.
+    async fn reply(&self, asked: &Envelope, body: Body) -> Result<Gate, SendError> {
+        let message = &asked.message;
+        let to = message.from.agent;
+        let draft = Draft {
+            kind: message.kind.clone(),
+            to: Target::Agent(to),
+            user: None,
+            session: message.from.session,
+            from_session: message.session,
+            ttl: dci_proto::message::TTL_LIMIT,
+            life: REPLY_LIFE,
+            in_reply_to: Some(message.id),
+            replay_of: None,
+            body,
+        };
+        let envelope = Arc::new(self.sealed(draft, Recipient::Agent(to))?);
+        let id = envelope.message.id;
+        let gate = self.gates.add(id);
+        if let Err(error) = self.mailbox.post(envelope, vec![to]).await {
+            self.gates.open(id);
+            return Err(error.into());
+        }
+        Ok((id, gate))
+    }
+
+    async fn await_replies(&self, gates: Vec<Gate>) {
+        let ids: Vec<MessageId> = gates.iter().map(|gate| gate.0).collect();
+        let all = async {
+            for (_, gate) in gates {
+                let _ = gate.await;
+            }
+        };
+        if tokio::time::timeout(REPLIES_PATIENCE, all).await.is_err() {
+            // Whoever asked is away; the replies wait for it in the mailbox.
+            ids.into_iter().for_each(|id| self.gates.open(id));
+        }
+    }
+
+    async fn settle(self: &Arc<Self>, received: &Received, settlement: Settlement) {
+        let message = &received.envelope.message;
+        match self.mailbox.settle(received.place, settlement).await {
+            Ok(state) => self.tell(message.from.agent, Receipt { of: message.id, state }),
+            Err(MailboxError::NotPending(_)) => {}
+            Err(error) => tracing::warn!(%error, id = %message.id, "a message cannot be settled"),
+        }
+    }
+}

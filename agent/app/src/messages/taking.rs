@@ -1,0 +1,88 @@
+//! A message that is for this agent: may its sender send it, then into the mailbox, then the sender is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dci_proto::AgentId;
+use dci_proto::message::{Envelope, RECEIPT_TYPE, Receipt, ReceiptState, UserName};
+use shoal_ledger::TypePolicy;
+use shoal_mailbox::Accepted;
+
+use super::Messages;
+use super::passed::Passed;
+use super::permission::{Permission, Question, policy_of};
+
+impl Messages {
+    /// Takes a message in, besides what else goes on.
+    pub(super) fn take(self: &Arc<Self>, passed: Arc<Passed>) {
+        let messages = self.clone();
+        self.tasks.spawn(async move {
+            let Ok(_place) = messages.taking.clone().acquire_owned().await else { return };
+            messages.take_now(&passed).await;
+        });
+    }
+
+    async fn take_now(self: &Arc<Self>, passed: &Passed) {
+        let message = &passed.envelope.message;
+        if message.kind.as_str() == RECEIPT_TYPE {
+            match Receipt::of_body(&message.body) {
+                Ok(receipt) => self.take_receipt(message.from.agent, receipt).await,
+                Err(error) => {
+                    self.refusals.malformed.fetch_add(1, Ordering::Relaxed);
+                    tracing::debug!(%error, "a receipt is refused");
+                }
+            }
+            return;
+        }
+        if passed.not_yet.contains(&self.agent) {
+            return;
+        }
+        let (accepted, state) = match self.permitted(&passed.envelope).await {
+            Permission::Given => (self.mailbox.accept(passed.envelope.clone()).await, ReceiptState::Delivered),
+            Permission::Denied(reason) => {
+                self.refusals.not_permitted.fetch_add(1, Ordering::Relaxed);
+                let from = message.from.agent;
+                tracing::info!(id = %message.id, kind = %message.kind, %from, reason, "a message is refused");
+                let accepted = self.mailbox.refuse(passed.envelope.clone(), reason.clone()).await;
+                (accepted, ReceiptState::Refused { reason })
+            }
+            // It comes again.
+            Permission::Unknown(why) => return tracing::debug!(id = %message.id, why, "a message has to come again"),
+        };
+        let state = match accepted {
+            Ok(Accepted::New(_)) => state,
+            Ok(Accepted::Known(state)) => state,
+            Ok(Accepted::Expired) => return,
+            Ok(Accepted::Full) => return tracing::debug!(id = %message.id, "too many messages wait to be dealt with"),
+            Err(error) => return tracing::warn!(%error, "a message cannot be kept"),
+        };
+        self.tell(message.from.agent, Receipt { of: message.id, state });
+    }
+
+    pub(super) async fn take_receipt(&self, from: AgentId, receipt: Receipt) {
+        if let Err(error) = self.mailbox.receipt(from, receipt).await {
+            tracing::warn!(%error, "a receipt cannot be kept");
+        }
+    }
+
+    async fn permitted(&self, envelope: &Envelope) -> Permission {
+        let message = &envelope.message;
+        if let Some(question) = message.in_reply_to {
+            let states = self.mailbox.states(question).await;
+            return match states {
+                Ok(Some(states)) if states.iter().any(|state| state.agent == message.from.agent) => Permission::Given,
+                Ok(_) => Permission::Denied("it answers nothing that was sent from here to that agent".to_owned()),
+                Err(error) => Permission::Unknown(error.to_string()),
+            };
+        }
+        if message.kind.is_reserved() {
+            return Permission::Denied(format!("messages of type {} are the agents' own", message.kind));
+        }
+        let Some(user) = message.from.user.as_ref().map(UserName::as_str) else {
+            return Permission::Denied("it names no user, and only answers need none".to_owned());
+        };
+        let policy =
+            self.peerlets.rights_of(&message.kind).map_or_else(TypePolicy::default, |rights| policy_of(&rights));
+        self.permissions.ask(Question { user: user.to_owned(), kind: message.kind.clone(), policy }).await
+    }
+}

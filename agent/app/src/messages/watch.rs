@@ -1,0 +1,158 @@
+//! Waiting for what comes of messages: their states and the replies to them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dci_proto::message::{Envelope, MessageType};
+use dci_proto::{AgentId, MessageId};
+use shoal_mailbox::{Direction, Follower, Happening, LogEntry, Order, Query, RecipientStatus, State};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::{Messages, Sent};
+
+/// Watches at once, at most.
+pub(super) const WATCHES_LIMIT: usize = 256;
+/// How long before the first message of a watch its replies may be in the log, by clocks that are set meanwhile.
+const EARLY_MS: u64 = 60_000;
+
+/// Something that came of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Watched {
+    State {
+        message: MessageId,
+        recipient: RecipientStatus,
+    },
+    Reply(Arc<Envelope>),
+    /// The last.
+    Done {
+        finished: bool,
+    },
+}
+
+/// What is waited for.
+pub(crate) struct Watch {
+    messages: Arc<Messages>,
+    follower: Follower,
+    deadline: Instant,
+    /// What became of each message at each recipient.
+    states: BTreeMap<MessageId, BTreeMap<AgentId, State>>,
+    kinds: BTreeSet<MessageType>,
+    replies: BTreeSet<MessageId>,
+    since_ms: u64,
+    ready: VecDeque<Watched>,
+    done: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Messages {
+    /// A watch, to be had before what it is to watch is sent, so that nothing is missed. `None`: there are too many.
+    pub(crate) fn watch(self: &Arc<Self>, timeout: Duration) -> Option<Watch> {
+        Some(Watch {
+            _place: self.watches.clone().try_acquire_owned().ok()?,
+            follower: self.follow(),
+            deadline: Instant::now() + timeout,
+            states: BTreeMap::new(),
+            kinds: BTreeSet::new(),
+            replies: BTreeSet::new(),
+            since_ms: self.now_ms().saturating_sub(EARLY_MS),
+            ready: VecDeque::new(),
+            done: false,
+            messages: self.clone(),
+        })
+    }
+}
+
+impl Watch {
+    /// These are watched.
+    pub(crate) fn watch(&mut self, sent: &[Sent]) {
+        for one in sent {
+            self.kinds.insert(one.kind.clone());
+            let waiting = one.recipients.iter().map(|agent| (*agent, State::Waiting)).collect();
+            self.states.insert(one.id, waiting);
+        }
+    }
+
+    /// The next thing that came; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<Watched> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            if self.done {
+                return None;
+            }
+            if self.is_finished() {
+                self.done = true;
+                return Some(Watched::Done { finished: true });
+            }
+            let next = tokio::time::timeout_at(self.deadline, self.follower.next()).await;
+            let Ok(Some(happening)) = next else {
+                self.done = true;
+                return Some(Watched::Done { finished: false });
+            };
+            match &*happening {
+                Happening::Logged(entry) => self.logged(entry),
+                Happening::Changed { id, recipient, .. } => self.changed(*id, recipient),
+                Happening::Missed(_) => self.look_again().await,
+            }
+        }
+    }
+
+    /// Whether every recipient has dealt with its message. Its replies are here by then: that is told after them.
+    fn is_finished(&self) -> bool {
+        self.states.values().flat_map(BTreeMap::values).all(State::is_final)
+    }
+
+    fn logged(&mut self, entry: &LogEntry) {
+        let message = &entry.envelope.message;
+        let answers = message.in_reply_to.and_then(|id| self.states.get(&id));
+        let is_reply = entry.direction == Direction::Received
+            && answers.is_some_and(|recipients| recipients.contains_key(&message.from.agent))
+            && !entry.states.iter().any(|state| matches!(state.status.state, State::Refused { .. }));
+        if is_reply && self.replies.insert(message.id) {
+            self.ready.push_back(Watched::Reply(entry.envelope.clone()));
+        }
+    }
+
+    fn changed(&mut self, id: MessageId, recipient: &RecipientStatus) {
+        let Some(recipients) = self.states.get_mut(&id) else { return };
+        // Who joined a group meanwhile counts too.
+        if recipients.get(&recipient.agent) != Some(&recipient.status.state) {
+            recipients.insert(recipient.agent, recipient.status.state.clone());
+            self.ready.push_back(Watched::State { message: id, recipient: recipient.clone() });
+        }
+    }
+
+    /// Some was missed: it is read from the disk.
+    async fn look_again(&mut self) {
+        for id in self.states.keys().copied().collect::<Vec<_>>() {
+            let states = self.messages.mailbox().states(id).await.ok().flatten().unwrap_or_default();
+            // Replies first, so that who is told that all is dealt with has them.
+            self.look_for_replies().await;
+            for recipient in &states {
+                self.changed(id, recipient);
+            }
+        }
+    }
+
+    async fn look_for_replies(&mut self) {
+        for kind in self.kinds.clone() {
+            let mut query = Query {
+                kind: Some(kind),
+                direction: Some(Direction::Received),
+                from_ms: Some(self.since_ms),
+                order: Order::OldestFirst,
+                ..Query::default()
+            };
+            while let Ok(page) = self.messages.mailbox().query(query.clone()).await {
+                page.entries.iter().for_each(|entry| self.logged(entry));
+                query.after = page.next;
+                if page.next.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+}
