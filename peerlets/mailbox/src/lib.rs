@@ -35,6 +35,6 @@ pub use core::{
     Accepted, Direction, Limits, Now, Place, PostRefused, ReceiptOutcome, Retention, Settlement, State, Status,
 };
 pub use error::MailboxError;
-pub use log::{Follower, Happening, LogEntry, Order, Page, Query};
+pub use log::{Follower, Happening, LogEntry, Observer, Order, Page, Query};
 pub use mailbox::{Mailbox, MailboxConfig, Opened, RecipientStatus};
 pub use outlets::{Incoming, Outgoing, Received, Sending};

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::clock::{Clock, SystemClock};
 use crate::disk::Disk;
-use crate::log::{self, Follower, Happening, LogEntry, Page, Query};
+use crate::log::{self, Follower, Happening, LogEntry, Observer, Page, Query};
 use crate::outlets::{Incoming, Outgoing};
 use crate::writer::{Command, Commands, Reply, Writer};
 use crate::{Accepted, Limits, MailboxError, Place, ReceiptOutcome, Retention, Settlement, Status};
@@ -28,13 +28,16 @@ pub struct MailboxConfig {
     pub retention: Retention,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Hears of everything that happens.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl MailboxConfig {
     /// Usual limits, the clocks of the system.
     pub fn new(path: impl Into<PathBuf>, agent: AgentId) -> Self {
         let (limits, retention) = (Limits::default(), Retention::default());
-        Self { path: path.into(), agent, limits, retention, clock: Arc::new(SystemClock::default()) }
+        let clock = Arc::new(SystemClock::default());
+        Self { path: path.into(), agent, limits, retention, clock, observer: None }
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Target {
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
+    /// The id it will have.
+    pub(crate) id: MessageId,
     pub(crate) kind: MessageType,
     pub(crate) to: Target,
     /// On behalf of whom; `None`: the agent itself, for what answers.
@@ -45,6 +47,7 @@ impl Draft {
     /// With what most messages have.
     pub(crate) fn new(kind: MessageType, to: Target, user: UserName, body: Body) -> Self {
         Self {
+            id: new_id(),
             kind,
             to,
             user: Some(user),
@@ -59,11 +62,15 @@ impl Draft {
     }
 }
 
+/// An id nothing else has; those made later are greater.
+pub(super) fn new_id() -> MessageId {
+    MessageId(*uuid::Uuid::now_v7().as_bytes())
+}
+
 /// A message that is on this disk and will be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) id: MessageId,
-    pub(crate) kind: MessageType,
     pub(crate) place: Place,
     pub(crate) to: Recipient,
     pub(crate) recipients: Vec<AgentId>,
@@ -109,11 +116,10 @@ impl Messages {
         }
         self.may_send(&draft).await?;
         let (to, recipients) = self.recipients(&draft.to)?;
-        let kind = draft.kind.clone();
         let envelope = Arc::new(self.sealed(draft, to.clone())?);
         let id = envelope.message.id;
         let place = self.mailbox.post(envelope, recipients.clone()).await?;
-        Ok(Sent { id, kind, place, to, recipients })
+        Ok(Sent { id, place, to, recipients })
     }
 
     /// The sender's own agent asks too: who may not is told at once, and not by every recipient. What the peerlets of
@@ -156,7 +162,7 @@ impl Messages {
         let sent_ms = self.now_ms();
         let life_ms = u64::try_from(draft.life.as_millis()).unwrap_or(u64::MAX);
         let message = Message {
-            id: MessageId(*uuid::Uuid::now_v7().as_bytes()),
+            id: draft.id,
             kind: draft.kind,
             session: draft.session,
             sent_ms,

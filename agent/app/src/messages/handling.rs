@@ -11,7 +11,7 @@ use shoal_peerlets::{Outcome, Outcomes};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Messages;
-use super::draft::{Draft, SendError, Target};
+use super::draft::{Draft, SendError, Target, new_id};
 use super::peerlets::PeerletError;
 
 /// Messages that are with peerlets at once, at most; further ones wait in the mailbox.
@@ -99,6 +99,7 @@ impl Messages {
         let message = &asked.message;
         let to = message.from.agent;
         let draft = Draft {
+            id: new_id(),
             kind: message.kind.clone(),
             to: Target::Agent(to),
             user: None,
@@ -112,9 +113,9 @@ impl Messages {
         };
         let envelope = Arc::new(self.sealed(draft, Recipient::Agent(to))?);
         let id = envelope.message.id;
-        let gate = self.gates.add(id);
+        let gate = self.interests.gate(id);
         if let Err(error) = self.mailbox.post(envelope, vec![to]).await {
-            self.gates.open(id);
+            self.interests.forget(id);
             return Err(error.into());
         }
         Ok((id, gate))
@@ -129,7 +130,7 @@ impl Messages {
         };
         if tokio::time::timeout(REPLIES_PATIENCE, all).await.is_err() {
             // Whoever asked is away; the replies wait for it in the mailbox.
-            ids.into_iter().for_each(|id| self.gates.open(id));
+            ids.into_iter().for_each(|id| self.interests.forget(id));
         }
     }
 

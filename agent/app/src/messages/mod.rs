@@ -22,8 +22,8 @@ mod clock;
 mod courier;
 mod draft;
 mod frames;
-mod gates;
 mod handling;
+mod interests;
 mod links;
 mod outgoing;
 mod passed;
@@ -54,7 +54,7 @@ use crate::members::MemberBook;
 
 use clock::PoolClock;
 use courier::Couriers;
-use gates::ReplyGates;
+use interests::Interests;
 use passed::PassedLately;
 use permission::Permissions;
 
@@ -131,7 +131,7 @@ pub(crate) struct Messages {
     lately: Mutex<PassedLately>,
     permissions: Permissions,
     peerlets: Peerlets,
-    gates: ReplyGates,
+    interests: Arc<Interests>,
     /// The groups this agent is in.
     groups: RwLock<BTreeSet<GroupName>>,
     /// Requests with messages under way from each neighbour.
@@ -153,7 +153,13 @@ impl Messages {
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, AgentError> {
         let clock = Arc::new(PoolClock::new(parts.ledger.clone()));
-        let Opened { mailbox, outgoing, incoming } = open_mailbox(data, parts.agent, clock.clone()).await?;
+        let interests = Arc::<Interests>::default();
+        let config = MailboxConfig {
+            clock: clock.clone(),
+            observer: Some(interests.clone()),
+            ..MailboxConfig::new(data.join(MAILBOX_FILE), parts.agent)
+        };
+        let Opened { mailbox, outgoing, incoming } = open_mailbox(config).await?;
         let permissions = Permissions {
             ledger: parts.ledger.clone(),
             network: parts.network.clone(),
@@ -171,7 +177,7 @@ impl Messages {
             ledger: parts.ledger,
             clock,
             started: Instant::now(),
-            gates: ReplyGates::default(),
+            interests,
             mailbox,
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),
             lately: Mutex::default(),
@@ -189,7 +195,6 @@ impl Messages {
         let tasks = &messages.tasks;
         tasks.spawn(messages.clone().follow_links());
         tasks.spawn(messages.clone().follow_groups());
-        tasks.spawn(messages.clone().open_gates());
         tasks.spawn(messages.clone().send_what_is_due(outgoing));
         tasks.spawn(messages.clone().handle_what_came(incoming));
         Ok(messages)
@@ -264,14 +269,13 @@ pub(crate) struct Traffic {
 }
 
 /// An agent that just ended in this process may still have it open.
-async fn open_mailbox(data: &Path, agent: AgentId, clock: Arc<PoolClock>) -> Result<Opened, AgentError> {
-    let path = data.join(MAILBOX_FILE);
-    if let Some(folder) = path.parent() {
+async fn open_mailbox(config: MailboxConfig) -> Result<Opened, AgentError> {
+    if let Some(folder) = config.path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| AgentError::directory("make", folder, &error))?;
     }
     let mut tries = 0;
     loop {
-        let config = MailboxConfig { clock: clock.clone(), ..MailboxConfig::new(&path, agent) };
+        let config = config.clone();
         let opened = tokio::task::spawn_blocking(move || Mailbox::open(config)).await;
         match opened.map_err(|error| AgentError::Internal(format!("opening the mailbox: {error}")))? {
             Err(MailboxError::InUse(_)) if tries < OPEN_TRIES => {

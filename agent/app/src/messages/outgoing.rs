@@ -10,7 +10,7 @@ use dci_proto::router::{Card, Effect, Event, Passing};
 use shoal_mailbox::{Outgoing, Sending};
 
 use super::Messages;
-use super::draft::{Draft, Target};
+use super::draft::{Draft, Target, new_id};
 use super::frames::{Copy, Item};
 use super::passed::Passed;
 
@@ -105,6 +105,7 @@ impl Messages {
 
     fn receipt_message(&self, sender: AgentId, receipt: &Receipt) -> Result<Envelope, super::SendError> {
         let draft = Draft {
+            id: new_id(),
             kind: receipt_type()?,
             to: Target::Agent(sender),
             user: None,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use dci_proto::message::{Envelope, MessageType};
 use dci_proto::{AgentId, MessageId};
-use shoal_mailbox::{Direction, Follower, Happening, LogEntry, Order, Query, RecipientStatus, State};
+use shoal_mailbox::{Direction, LogEntry, Order, Query, RecipientStatus, State};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::{Messages, Sent};
+use super::interests::{Hearing, Listener, News, listening};
+use super::{Draft, Messages, SendError, Sent};
 
 /// Watches at once, at most.
 pub(super) const WATCHES_LIMIT: usize = 256;
@@ -34,7 +35,8 @@ pub(crate) enum Watched {
 /// What is waited for.
 pub(crate) struct Watch {
     messages: Arc<Messages>,
-    follower: Follower,
+    listener: Listener,
+    hearing: Hearing,
     deadline: Instant,
     /// What became of each message at each recipient.
     states: BTreeMap<MessageId, BTreeMap<AgentId, State>>,
@@ -47,11 +49,13 @@ pub(crate) struct Watch {
 }
 
 impl Messages {
-    /// A watch, to be had before what it is to watch is sent, so that nothing is missed. `None`: there are too many.
+    /// A watch that waits so long. `None`: there are too many.
     pub(crate) fn watch(self: &Arc<Self>, timeout: Duration) -> Option<Watch> {
+        let (listener, hearing) = listening();
         Some(Watch {
             _place: self.watches.clone().try_acquire_owned().ok()?,
-            follower: self.follow(),
+            listener,
+            hearing,
             deadline: Instant::now() + timeout,
             states: BTreeMap::new(),
             kinds: BTreeSet::new(),
@@ -65,16 +69,24 @@ impl Messages {
 }
 
 impl Watch {
-    /// These are watched.
-    pub(crate) fn watch(&mut self, sent: &[Sent]) {
-        for one in sent {
-            self.kinds.insert(one.kind.clone());
-            let waiting = one.recipients.iter().map(|agent| (*agent, State::Waiting)).collect();
-            self.states.insert(one.id, waiting);
+    /// Sends a message and watches it.
+    pub(crate) async fn send(&mut self, draft: Draft) -> Result<Sent, SendError> {
+        let (id, kind) = (draft.id, draft.kind.clone());
+        self.messages.interests.watch(id, &self.listener);
+        match self.messages.send(draft).await {
+            Ok(sent) => {
+                self.kinds.insert(kind);
+                self.states.insert(id, sent.recipients.iter().map(|agent| (*agent, State::Waiting)).collect());
+                Ok(sent)
+            }
+            Err(error) => {
+                self.messages.interests.forget(id);
+                Err(error)
+            }
         }
     }
 
-    /// The next thing that came; `None` after the last.
+    /// The next thing that came; `None` after the last. May be dropped half-way.
     pub(crate) async fn next(&mut self) -> Option<Watched> {
         loop {
             if let Some(ready) = self.ready.pop_front() {
@@ -87,15 +99,19 @@ impl Watch {
                 self.done = true;
                 return Some(Watched::Done { finished: true });
             }
-            let next = tokio::time::timeout_at(self.deadline, self.follower.next()).await;
-            let Ok(Some(happening)) = next else {
+            let next = tokio::time::timeout_at(self.deadline, self.hearing.next()).await;
+            let Ok(Some(news)) = next else {
                 self.done = true;
                 return Some(Watched::Done { finished: false });
             };
-            match &*happening {
-                Happening::Logged(entry) => self.logged(entry),
-                Happening::Changed { id, recipient, .. } => self.changed(*id, recipient),
-                Happening::Missed(_) => self.look_again().await,
+            match news {
+                News::State { message, recipient } => self.changed(message, &recipient),
+                News::Reply(place) => {
+                    if let Ok(Some(entry)) = self.messages.mailbox().entry(place).await {
+                        self.logged(&entry);
+                    }
+                }
+                News::Lost => self.look_again().await,
             }
         }
     }
@@ -125,15 +141,16 @@ impl Watch {
         }
     }
 
-    /// Some was missed: it is read from the disk.
+    /// Some was missed: it is read from the disk, states first, so that all replies to what is dealt with are there after.
     async fn look_again(&mut self) {
+        let mut states = Vec::new();
         for id in self.states.keys().copied().collect::<Vec<_>>() {
-            let states = self.messages.mailbox().states(id).await.ok().flatten().unwrap_or_default();
-            // Replies first, so that who is told that all is dealt with has them.
-            self.look_for_replies().await;
-            for recipient in &states {
-                self.changed(id, recipient);
-            }
+            let known = self.messages.mailbox().states(id).await.ok().flatten().unwrap_or_default();
+            states.extend(known.into_iter().map(|recipient| (id, recipient)));
+        }
+        self.look_for_replies().await;
+        for (id, recipient) in &states {
+            self.changed(*id, recipient);
         }
     }
 
@@ -153,6 +170,14 @@ impl Watch {
                     break;
                 }
             }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for id in self.states.keys() {
+            self.messages.interests.forget(*id);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod care;
 mod drive;
 pub(crate) mod load;
+mod messages;
 mod scrub;
 mod servers;
 mod table;
@@ -22,6 +23,8 @@ pub(crate) enum Bench {
     /// The care of the volume: a newcomer is given its share; an agent is lost, then another while people use the drive.
     /// Bytes read and written for each byte lost, time until all is whole again, what people notice.
     Care(care::Options),
+    /// Messages between two agents: how many a second, how long each takes, what the start of a program adds.
+    Messages(messages::Options),
     /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
     Ledger {
         /// How many files.
@@ -38,6 +41,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Drive(options) => drive::run(options),
         Bench::Scrub(options) => scrub::run(options),
         Bench::Care(options) => care::run(options),
+        Bench::Messages(options) => messages::run(options),
         Bench::Ledger { files, members } => {
             let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
             let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];

@@ -3,11 +3,22 @@
 use std::sync::Arc;
 
 use dci_proto::MessageId;
+use dci_proto::message::Envelope;
 use tokio::sync::broadcast;
 
 use super::LogEntry;
-use crate::Place;
 use crate::mailbox::RecipientStatus;
+use crate::{Direction, Place};
+
+/// Hears of everything that happens once it is durable, in order, and misses nothing: it is called by the one thread that
+/// writes. To be correct, an implementation must return at once and wait for nothing, least of all for the mailbox.
+pub trait Observer: Send + Sync + 'static {
+    /// A message was sent or received and stands in the log.
+    fn logged(&self, place: Place, direction: Direction, envelope: &Envelope);
+
+    /// A message has another state at a recipient; of a received message: here.
+    fn changed(&self, id: MessageId, recipient: &RecipientStatus);
+}
 
 /// Something that happened and is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]

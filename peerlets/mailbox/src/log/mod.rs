@@ -16,7 +16,7 @@ use crate::error::DiskError;
 use crate::mailbox::RecipientStatus;
 use crate::{MailboxError, Place};
 
-pub use follow::{Follower, Happening};
+pub use follow::{Follower, Happening, Observer};
 pub(crate) use query::query;
 pub use query::{Order, Page, Query};
 

@@ -15,7 +15,7 @@ use crate::core::{Core, Now, Outcome, Plan, Sendable, Sweep, Upkeep};
 use crate::disk::{Disk, Tables, WriteFailed};
 use crate::envelopes::{Envelopes, size_bytes};
 use crate::error::DiskError;
-use crate::log::Happening;
+use crate::log::{Happening, Observer};
 use crate::mailbox::MailboxConfig;
 use crate::outlets::{Inlet, Outlet, Received, Sending, queue};
 use crate::{MailboxError, Place, Retention};
@@ -57,6 +57,7 @@ pub(crate) struct Writer {
     outgoing: Inlet<Sending>,
     incoming: Inlet<Received>,
     happenings: broadcast::Sender<Arc<Happening>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Writer {
@@ -87,6 +88,7 @@ impl Writer {
             outgoing,
             incoming,
             happenings,
+            observer: config.observer,
         };
         Ok((writer, parts))
     }

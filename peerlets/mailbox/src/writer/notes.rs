@@ -16,6 +16,9 @@ impl Writer {
             match note {
                 Note::Logged { place, direction, envelope, recipients } => {
                     self.envelopes.keep(place, Arc::clone(&envelope));
+                    if let Some(observer) = &self.observer {
+                        observer.logged(place, direction, &envelope);
+                    }
                     if followed {
                         let status = Status { state: State::Waiting, since_ms: now.wall_ms, attempts: 0 };
                         let states =
@@ -25,10 +28,15 @@ impl Writer {
                     }
                 }
                 Note::Relayed { place, of, attempt } => self.relayed(now, place, (of, attempt), followed),
-                Note::Changed { place, id, agent, status } if followed => {
-                    self.happen(Happening::Changed { place, id, recipient: RecipientStatus { agent, status } });
+                Note::Changed { place, id, agent, status } => {
+                    let recipient = RecipientStatus { agent, status };
+                    if let Some(observer) = &self.observer {
+                        observer.changed(id, &recipient);
+                    }
+                    if followed {
+                        self.happen(Happening::Changed { place, id, recipient });
+                    }
                 }
-                Note::Changed { .. } => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::Body as JsonBody;
-use super::send::send_all;
+use super::send::drafts_of;
 use super::types::{AskEvent, AskRequest};
 use super::views;
 use crate::messages::Watch;
@@ -32,8 +32,10 @@ pub(super) async fn ask(
     let mut watch = messages.watch(Duration::from_secs(timeout_s)).ok_or_else(|| {
         Failure::unavailable("too many requests are waited for at this agent; try again when some are done")
     })?;
-    let sent = send_all(&api, &caller, &request.message).await?;
-    watch.watch(&sent);
+    let mut sent = Vec::new();
+    for draft in drafts_of(&api, &caller, &request.message)? {
+        sent.push(watch.send(draft).await?);
+    }
     let names = api.names();
     let first = AskEvent::Sent { messages: sent.iter().map(|one| views::sent(&names, one)).collect() };
     let stream = futures::stream::unfold((watch, Some(first), api), move |(watch, first, api)| async move {

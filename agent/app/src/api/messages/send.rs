@@ -49,15 +49,19 @@ pub(super) async fn send(
 }
 
 /// Sends what a caller asks for; answers the messages it became.
-pub(super) async fn send_all(api: &Api, caller: &Caller, request: &SendRequest) -> Result<Vec<Sent>, Failure> {
-    let user = user_of(caller, request.user.as_deref())?;
-    let drafts = drafts(api, user, request)?;
+async fn send_all(api: &Api, caller: &Caller, request: &SendRequest) -> Result<Vec<Sent>, Failure> {
+    let drafts = drafts_of(api, caller, request)?;
     let messages = api.messages()?;
     let mut sent = Vec::with_capacity(drafts.len());
     for draft in drafts {
         sent.push(messages.send(draft).await?);
     }
     Ok(sent)
+}
+
+/// What a caller asks for, as messages that can be sent.
+pub(super) fn drafts_of(api: &Api, caller: &Caller, request: &SendRequest) -> Result<Vec<Draft>, Failure> {
+    drafts(api, user_of(caller, request.user.as_deref())?, request)
 }
 
 fn drafts(api: &Api, user: UserName, request: &SendRequest) -> Result<Vec<Draft>, Failure> {
