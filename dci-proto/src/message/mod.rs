@@ -19,6 +19,7 @@ use crate::{AgentId, MessageId, SessionId};
 pub use body::Body;
 pub use decode::decode;
 pub use encode::encode;
+pub(crate) use names::is_invisible;
 pub use names::{GroupName, MessageType, NAME_LIMIT_BYTES, NameError, USER_LIMIT_BYTES, UserName};
 pub use receipt::{RECEIPT_NAMESPACE, RECEIPT_TYPE, Receipt, ReceiptState};
 pub use signing::signed_bytes;

@@ -108,7 +108,7 @@ fn is_user(text: &str) -> bool {
 }
 
 /// Characters that make a name look like another one: marks of direction and of no width, and what XML cannot hold.
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 

@@ -12,7 +12,7 @@
 
 mod early;
 mod limits;
-mod links;
+pub(crate) mod links;
 mod routes;
 mod seen;
 
