@@ -28,6 +28,8 @@ use crate::{Handler, Lane, Request, Response};
 pub(crate) enum Channel {
     Control,
     Data,
+    /// A data connection that came over others; it stands in for the control network too.
+    Tunnelled,
 }
 
 /// What handlers of all connections share.
@@ -138,9 +140,9 @@ impl Answering {
     /// Places for requests in work on one connection of a lane.
     fn slots(&self, lane: Lane) -> io::Result<Arc<Semaphore>> {
         let count = match (self.channel, lane) {
-            (Channel::Control, Lane::Control) => IN_FLIGHT_CONTROL,
-            (Channel::Data, Lane::Foreground) => IN_FLIGHT_FOREGROUND,
-            (Channel::Data, Lane::Background) => IN_FLIGHT_BACKGROUND,
+            (Channel::Control | Channel::Tunnelled, Lane::Control) => IN_FLIGHT_CONTROL,
+            (Channel::Data | Channel::Tunnelled, Lane::Foreground) => IN_FLIGHT_FOREGROUND,
+            (Channel::Data | Channel::Tunnelled, Lane::Background) => IN_FLIGHT_BACKGROUND,
             (Channel::Control, _) | (Channel::Data, Lane::Control) => {
                 return Err(io::Error::other("a lane that does not belong on this channel"));
             }

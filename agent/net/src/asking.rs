@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dci_proto::AgentId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ struct Waiting {
 /// A connection on which we ask.
 pub(crate) struct Connection {
     lane: Lane,
+    /// The first of the agents it goes over; `None` if it goes directly.
+    via: Option<AgentId>,
     frames: mpsc::Sender<Frame>,
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
@@ -51,14 +54,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Runs a connection over a stream that is already authenticated, until `closing`.
-    pub(crate) fn start<S>(lane: Lane, stream: S, closing: CancellationToken, tasks: &TaskTracker) -> Arc<Self>
+    /// Runs a connection over a stream that is already authenticated, until `closing`. `via` is the first of the agents
+    /// it goes over.
+    pub(crate) fn start<S>(
+        lane: Lane,
+        via: Option<AgentId>,
+        stream: S,
+        closing: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Arc<Self>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (frames, queue) = mpsc::channel(WRITE_QUEUE_FRAMES);
         let connection = Arc::new(Self {
             lane,
+            via,
             frames,
             waiting: Mutex::default(),
             next_id: AtomicU64::new(0),
@@ -72,6 +83,21 @@ impl Connection {
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it goes over nobody else.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.via.is_none()
+    }
+
+    /// The first of the agents it goes over.
+    pub(crate) fn via(&self) -> Option<AgentId> {
+        self.via
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -21,7 +21,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
-use crate::Lane;
 use crate::addresses::first_of;
 use crate::answering::{Answering, Channel};
 use crate::asking::Connection;
@@ -31,8 +30,9 @@ use crate::limits::{
     PENDING_CONTROL_CONNECTIONS, PING_INTERVAL, STREAM_READ_BYTES, SWARM_COMMANDS,
 };
 use crate::net::{Core, NetStartError};
-use crate::peers::PeerState;
+use crate::peer::{PeerState, Port};
 use crate::pool::Connected;
+use crate::{Lane, back};
 
 /// What the streams speak.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/shoal/control/1");
@@ -69,6 +69,8 @@ pub(crate) struct Control {
 pub(crate) struct ControlNetwork {
     swarm: Swarm<Behaviour>,
     incoming: libp2p_stream::IncomingStreams,
+    /// On which connections are asked for.
+    backs: libp2p_stream::IncomingStreams,
     commands: mpsc::Receiver<Command>,
     pub(crate) bound: SocketAddr,
 }
@@ -125,6 +127,7 @@ pub(crate) async fn listen(keypair: &Keypair, address: SocketAddr) -> Result<(Co
     let mut swarm = build_swarm(keypair).map_err(&failed)?;
     let mut streams = swarm.behaviour().streams.new_control();
     let incoming = streams.accept(PROTOCOL).map_err(|error| failed(error.to_string()))?;
+    let backs = streams.accept(back::ASK_PROTOCOL).map_err(|error| failed(error.to_string()))?;
     let wanted = if address.ip().is_unspecified() { settled } else { address };
     let listener = swarm.listen_on(multiaddr(wanted)).map_err(|error| failed(error.to_string()))?;
     let bound = if wanted.port() != 0 {
@@ -144,7 +147,7 @@ pub(crate) async fn listen(keypair: &Keypair, address: SocketAddr) -> Result<(Co
     };
     let (sender, commands) = mpsc::channel(SWARM_COMMANDS);
     let control = Control { commands: sender, streams, members_changed: tokio::sync::Notify::new() };
-    Ok((control, ControlNetwork { swarm, incoming, commands, bound }))
+    Ok((control, ControlNetwork { swarm, incoming, backs, commands, bound }))
 }
 
 impl Control {
@@ -163,16 +166,21 @@ impl Control {
         dialled.await.map_err(|_| gone.to_owned())?
     }
 
+    /// What opens streams to peers that connections stand to.
+    pub(crate) fn streams(&self) -> libp2p_stream::Control {
+        self.streams.clone()
+    }
+
     async fn disconnect(&self, peer: PeerId) {
         // Without a swarm there is nothing to disconnect.
         let _ = self.commands.send(Command::Disconnect(peer)).await;
     }
 }
 
-/// Makes a stream to a peer, ready to be asked on.
-pub(crate) async fn connect(core: Arc<Core>, peer: Arc<PeerState>) -> Connected {
+/// Makes a stream to a peer, without others in between, ready to be asked on.
+pub(crate) async fn connect(core: &Arc<Core>, peer: &PeerState) -> Connected {
     let id = peer_id(peer.agent).ok_or("its id is no key")?;
-    match timeout(CONNECT_TIMEOUT, open(&core, &peer, id)).await {
+    match timeout(CONNECT_TIMEOUT, open(core, peer, id)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(reason)) => Err(reason),
         Err(_) => {
@@ -184,13 +192,13 @@ pub(crate) async fn connect(core: Arc<Core>, peer: Arc<PeerState>) -> Connected 
 }
 
 async fn open(core: &Arc<Core>, peer: &PeerState, id: PeerId) -> Connected {
-    if !peer.status().connected {
-        first_of(peer.addresses(Lane::Control), |address| core.control.dial(id, address)).await?;
+    if !peer.has_control_connection() {
+        first_of(peer.addresses(Port::Control), |address| core.control.dial(id, address)).await?;
     }
-    let mut streams = core.control.streams.clone();
+    let mut streams = core.control.streams();
     let stream = streams.open_stream(id, PROTOCOL).await.map_err(|error| error.to_string())?;
     let closing = peer.struck_off.child_token();
-    let connection = Connection::start(Lane::Control, buffered(stream), closing, &core.tasks);
+    let connection = Connection::start(Lane::Control, None, buffered(stream), closing, &core.tasks);
     // A peer that does not take us lets the connection come up and then closes it; and it may drop a stream when many
     // come at once. Only an answer shows that this one serves.
     if connection.is_alive(CONNECT_TIMEOUT).await {
@@ -224,7 +232,7 @@ struct Running {
 
 /// Runs the swarm until the network is shut down.
 pub(crate) async fn run(core: Arc<Core>, network: ControlNetwork) {
-    let ControlNetwork { swarm, mut incoming, mut commands, .. } = network;
+    let ControlNetwork { swarm, mut incoming, mut backs, mut commands, .. } = network;
     let mut running = Running { core: core.clone(), swarm, dials: HashMap::new() };
     loop {
         tokio::select! {
@@ -232,6 +240,7 @@ pub(crate) async fn run(core: Arc<Core>, network: ControlNetwork) {
             () = core.control.members_changed.notified() => running.take_over_members(),
             Some(command) = commands.recv() => running.obey(command),
             Some((peer, stream)) = incoming.next() => running.serve(peer, stream),
+            Some((peer, stream)) = backs.next() => running.bring(peer, stream),
             event = running.swarm.select_next_some() => running.note(event),
         }
     }
@@ -301,15 +310,23 @@ impl Running {
     }
 
     fn connections(&self, peer: &PeerId, count: u32) {
-        if let Some(state) = agent_of_peer(peer).and_then(|agent| self.core.peers.get(agent)) {
-            state.set_control_connections(count);
+        if let Some(state) = agent_of_peer(peer).and_then(|agent| self.core.peers.get(agent))
+            && state.set_control_connections(count)
+        {
+            self.core.peers.forgive_ways();
+        }
+    }
+
+    fn bring(&self, peer: PeerId, asked: Stream) {
+        if let Some(state) = agent_of_peer(&peer).and_then(|agent| self.core.peers.get(agent)) {
+            self.core.tasks.spawn(back::bring(self.core.clone(), state, asked));
         }
     }
 
     fn serve(&self, peer: PeerId, stream: Stream) {
         let Some(state) = agent_of_peer(&peer).and_then(|agent| self.core.peers.get(agent)) else { return };
         state.retry_now();
-        let closing = state.accept();
+        let closing = state.accept(true);
         let ended = closing.clone().drop_guard();
         let answering = Answering {
             from: state.agent,

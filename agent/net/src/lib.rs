@@ -3,11 +3,12 @@
 //!
 //! Control requests (small, many, ordered by importance) ride on libp2p; shard bytes ride on a data channel of plain
 //! TLS connections that proves the same identities. Whoever is no member gets nothing past the handshake on either,
-//! the join protocol aside.
+//! the join protocol aside. Agents that cannot dial each other are connected over others, in tunnels (`tunnel`).
 
 mod addresses;
 mod answering;
 mod asking;
+mod back;
 mod control;
 mod data;
 mod discovery;
@@ -19,9 +20,13 @@ mod join;
 mod limits;
 mod memory;
 mod net;
+mod peer;
 mod peers;
 mod pool;
+mod quota;
+mod reach;
 mod tls;
+mod tunnel;
 mod wire;
 
 use std::net::SocketAddr;
@@ -122,8 +127,12 @@ pub struct Peer {
 /// What is known of the way to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerStatus {
-    /// A control connection stands.
+    /// A control connection stands, if only over others.
     pub connected: bool,
+    /// The agents are neighbours: a connection that goes over no other agent stands, whichever end made it and on
+    /// whatever lane. So it is true soon after two that can reach each other have talked, and false while all that they
+    /// say goes over others.
+    pub direct: bool,
     /// Smoothed round trip of control requests, in µs; 0 when unknown.
     pub round_trip_us: u32,
     /// Requests under way to it on the data channel.
@@ -134,7 +143,8 @@ pub struct PeerStatus {
 ///
 /// To be correct, an implementation must prove the peer's identity before it sends or hands over anything, bound its
 /// queues (answering [`NetworkError::Busy`]), keep `Control` from waiting behind the data lanes and `Foreground` from
-/// waiting behind `Background`, return within `timeout`, and reconnect by itself on the next call.
+/// waiting behind `Background`, return within `timeout`, reconnect by itself on the next call, and say in
+/// [`PeerStatus::direct`] who is a neighbour. Whether a request goes over others, the two ends do not notice otherwise.
 #[async_trait]
 pub trait Network: Send + Sync {
     /// This agent.

@@ -54,6 +54,47 @@ pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest such pause.
 pub(crate) const BACKOFF_LAST: Duration = Duration::from_secs(1);
 
+/// While tunnels serve, the direct way is tried again after this time, then after ever longer ones.
+pub(crate) const DIRECT_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest time between two such tries.
+pub(crate) const DIRECT_RETRY_LAST: Duration = Duration::from_secs(30);
+/// Time between two looks whether a connection that is out of use still has answers to bring.
+pub(crate) const DRAIN_LOOK: Duration = Duration::from_millis(250);
+/// How long a connection that is out of use waits for answers.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long finding a way over others may take, the tunnel and the proof of both ends included.
+pub(crate) const TUNNEL_SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an agent may take to say whether it reaches another itself, connecting to it included.
+pub(crate) const TUNNEL_NEAR_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long an agent tries to reach the end of a tunnel itself.
+pub(crate) const TUNNEL_DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long whoever opened a connection for a tunnel may take to say what it wants.
+pub(crate) const TUNNEL_ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A tunnel that ends sooner than this was most likely of no use.
+pub(crate) const TUNNEL_PROVEN_AFTER: Duration = Duration::from_secs(3);
+/// An agent whose port could not be dialled is not dialled for others again before this time is over.
+pub(crate) const TUNNEL_DIAL_PAUSE: Duration = Duration::from_secs(2);
+/// An agent whose port could not be dialled is not asked for a way before this time is over.
+pub(crate) const HOP_PAUSE: Duration = Duration::from_secs(60);
+/// Tunnels through an agent, those being made included. Each holds up to some 150 KiB of buffers.
+pub(crate) const TUNNELS: usize = 512;
+/// Tunnels through an agent that one member asked for: ten agents behind it, with all their connections.
+pub(crate) const TUNNELS_PER_ASKER: usize = 64;
+/// Searches for a way that an agent does for others at once. Each asks one agent after the other.
+pub(crate) const SEARCHES: usize = 16;
+/// Searches that an agent does for one member at once.
+pub(crate) const SEARCHES_PER_ASKER: usize = 4;
+/// Bytes that a tunnel takes from one end before it gives them to the other.
+pub(crate) const TUNNEL_COPY_BYTES: usize = 32 * 1024;
+/// A tunnel through which nothing came for this long, either way, is closed.
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(120);
+
+/// Connections that an agent brings to others at once, until both ends are proved.
+pub(crate) const BACKS: usize = 32;
+/// Connections that an agent brings to one member at once.
+pub(crate) const BACKS_PER_ASKER: usize = 8;
+
 /// A connection on which nothing can be written or, within a frame, read for this long is closed.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a request timed out its connection must bring some byte within this time.

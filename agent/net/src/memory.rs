@@ -155,6 +155,13 @@ impl MemoryHub {
         state.agents.get(&agent).and_then(Weak::upgrade)
     }
 
+    /// Whether messages pass between two agents in both directions.
+    fn joins(&self, one: AgentId, other: AgentId) -> bool {
+        let state = self.state();
+        let there = [one, other].iter().all(|agent| !state.stopped.contains(agent) && state.agents.contains_key(agent));
+        there && !state.cut.contains(&(one, other)) && !state.cut.contains(&(other, one))
+    }
+
     /// Decides the fate of the next message on a way.
     fn fate(&self, from: AgentId, to: AgentId) -> Fate {
         let mut state = self.state();
@@ -354,6 +361,7 @@ impl Network for MemoryNetwork {
         let in_flight = |lane: Lane| way.lane(lane).limit - way.lane(lane).places.available_permits();
         PeerStatus {
             connected: way.connected.load(Ordering::Relaxed),
+            direct: self.hub.joins(self.local, agent),
             round_trip_us: way.round_trip_us.load(Ordering::Relaxed),
             in_flight: (in_flight(Lane::Foreground) + in_flight(Lane::Background)) as u32,
         }

@@ -16,15 +16,19 @@ use zeroize::Zeroizing;
 use crate::addresses::reachable;
 use crate::answering::Shares;
 use crate::asking::NoResponse;
+use crate::back::Backs;
 use crate::control::{self, Control};
 use crate::data::{self, ServerConfigs};
 use crate::frame::oversize;
 use crate::identity::{IdentityError, agent_of_key, keypair};
 use crate::join::JoinHandler;
 use crate::limits::{CONTROL_BULK_FROM_BYTES, JOINS_AT_ONCE, SHUTDOWN_GRACE};
-use crate::peers::{PeerState, PeerTable};
+use crate::peer::PeerState;
+use crate::peers::PeerTable;
 use crate::pool::Pool;
+use crate::reach;
 use crate::tls::{TlsError, TlsIdentity};
+use crate::tunnel::Tunnels;
 use crate::{Handler, Lane, Network, NetworkError, Peer, PeerStatus, Request, Response};
 
 /// What a network is started with.
@@ -76,7 +80,10 @@ pub(crate) struct Core {
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) shares: Arc<Shares>,
     pub(crate) tls: TlsIdentity,
+    pub(crate) servers: ServerConfigs,
     pub(crate) control: Control,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) backs: Backs,
     pub(crate) closing: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -107,7 +114,7 @@ impl Net {
         let closing = CancellationToken::new();
         let peers = Arc::new(PeerTable::new(closing.clone()));
         let tls = TlsIdentity::new(&keypair)?;
-        let configs = ServerConfigs { data: tls.data_server(peers.clone())?, join: tls.join_server()? };
+        let servers = ServerConfigs::new(&tls, &peers)?;
         let (listener, data_bound) = listen_data(config.data_listen).await?;
         let (control, network) = control::listen(&keypair, config.control_listen).await?;
         let control_bound = network.bound;
@@ -119,12 +126,15 @@ impl Net {
             peers,
             shares: Arc::default(),
             tls,
+            servers,
             control,
+            tunnels: Tunnels::default(),
+            backs: Backs::default(),
             closing: closing.clone(),
             tasks: TaskTracker::new(),
         });
         core.tasks.spawn(control::run(core.clone(), network));
-        core.tasks.spawn(data::accept_connections(core.clone(), listener, configs));
+        core.tasks.spawn(data::accept_connections(core.clone(), listener));
         Ok(Self { core, control_bound, data_bound, _closing: closing.drop_guard() })
     }
 
@@ -183,12 +193,7 @@ impl Core {
         let placed = tokio::time::timeout_at(deadline, pool.place()).await.map_err(late)?;
         let _place = placed.map_err(|_| NetworkError::Busy(agent))?;
         let (core, to) = (self.clone(), peer.clone());
-        let connecting = pool.connection(move || async move {
-            match lane {
-                Lane::Control => control::connect(core, to).await,
-                Lane::Foreground | Lane::Background => data::connect(core, to, lane).await,
-            }
-        });
+        let connecting = pool.connection(move || reach::connect(core, to, lane));
         let connected = tokio::time::timeout_at(deadline, connecting).await.map_err(late)?;
         let connection = connected.map_err(unreachable)?;
         let sent = Instant::now();
@@ -202,11 +207,11 @@ impl Core {
             Ok(Err(NoResponse::Broken(reason))) => Err(unreachable(reason)),
             Ok(Err(NoResponse::Refused(reason))) => Err(NetworkError::TooLarge(format!("{agent}: {reason}"))),
             Err(late_by) => {
-                let core = self.clone();
-                connection.suspect(&self.tasks, move || {
-                    if lane == Lane::Control {
-                        control::drop_connection(&core, agent);
-                    }
+                let (core, to, via) = (self.clone(), peer.clone(), connection.via());
+                connection.suspect(&self.tasks, move || match via {
+                    Some(hop) => to.ways().failed(hop),
+                    None if lane == Lane::Control => control::drop_connection(&core, agent),
+                    None => {}
                 });
                 Err(late(late_by))
             }

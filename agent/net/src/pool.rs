@@ -93,6 +93,18 @@ impl Link {
         connected
     }
 
+    /// Takes a tunnel out of use, what replaces it in.
+    fn replace_tunnel(&self, direct: &mut Option<Arc<Connection>>) -> Option<Arc<Connection>> {
+        let mut state = locked(&self.state);
+        let State::Ready(tunnel) = &*state else { return None };
+        if tunnel.is_direct() {
+            return None;
+        }
+        let tunnel = tunnel.clone();
+        *state = direct.take().map_or(State::Idle, State::Ready);
+        Some(tunnel)
+    }
+
     fn retry_now(&self) {
         *locked(&self.pause) = BACKOFF_FIRST;
         let mut state = locked(&self.state);
@@ -177,6 +189,24 @@ impl Pool {
             (None, Some(connecting)) => connecting.await,
             (None, None) => Err("there is no place for a connection".to_owned()),
         }
+    }
+
+    /// Whether a connection without others in between stands.
+    pub(crate) fn has_direct(&self) -> bool {
+        self.links.iter().any(|link| link.ready().is_some_and(|connection| connection.is_direct()))
+    }
+
+    /// Whether a connection over others stands.
+    pub(crate) fn has_tunnels(&self) -> bool {
+        self.links.iter().any(|link| link.ready().is_some_and(|connection| !connection.is_direct()))
+    }
+
+    /// Takes the connections over others out of use, a direct one in; returns those taken out, and the direct one if
+    /// there was no place for it.
+    pub(crate) fn replace_tunnels(&self, mut direct: Option<Arc<Connection>>) -> Vec<Arc<Connection>> {
+        let mut replaced: Vec<_> = self.links.iter().filter_map(|link| link.replace_tunnel(&mut direct)).collect();
+        replaced.extend(direct);
+        replaced
     }
 
     /// Forgets earlier failures: the peer has a new address, or was just heard from.

@@ -2,7 +2,7 @@
 //! format, which carries the agent's public key and its signature of the certificate's own key
 //! (<https://github.com/libp2p/specs/blob/master/tls/tls.md>).
 //!
-//! Three configurations never share anything: data as a server (members only), data as a client (exactly the agent
+//! Configurations never share anything: data and tunnels as a server (members only) and as a client (exactly the agent
 //! that was dialled), and join (whoever, but proved). There is no key log and no session resumption, so every
 //! connection is checked against today's members.
 
@@ -28,6 +28,12 @@ use crate::peers::PeerTable;
 
 /// Shard bytes between members.
 pub(crate) const DATA_PROTOCOL: &[u8] = b"shoal-data/1";
+/// Shard bytes, and whatever else, between members that others are in between.
+pub(crate) const TUNNELLED_PROTOCOL: &[u8] = b"shoal-tunnelled/1";
+/// A member asks for a way to another.
+pub(crate) const TUNNEL_PROTOCOL: &[u8] = b"shoal-tunnel/1";
+/// A member brings a connection that it was asked for.
+pub(crate) const BACK_PROTOCOL: &[u8] = b"shoal-back/1";
 /// One question of whoever wants to become a member.
 pub(crate) const JOIN_PROTOCOL: &[u8] = b"shoal-join/1";
 
@@ -224,9 +230,13 @@ impl TlsIdentity {
         Ok(Arc::new(config))
     }
 
-    /// Serves data to members.
-    pub(crate) fn data_server(&self, members: Arc<PeerTable>) -> Result<Arc<ServerConfig>, TlsError> {
-        self.server(Accepted::Members(members), DATA_PROTOCOL)
+    /// Serves a protocol to members.
+    pub(crate) fn member_server(
+        &self,
+        members: Arc<PeerTable>,
+        protocol: &[u8],
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        self.server(Accepted::Members(members), protocol)
     }
 
     /// Serves the join protocol to whoever proves an identity.
@@ -234,9 +244,9 @@ impl TlsIdentity {
         self.server(Accepted::Anyone, JOIN_PROTOCOL)
     }
 
-    /// Dials one agent and nobody else.
-    pub(crate) fn data_client(&self, agent: AgentId) -> Result<Arc<ClientConfig>, TlsError> {
-        self.client(Accepted::Only(agent), DATA_PROTOCOL)
+    /// Speaks a protocol with one agent and nobody else.
+    pub(crate) fn member_client(&self, agent: AgentId, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client(Accepted::Only(agent), protocol)
     }
 
     /// Dials to join: the agent expected, or whoever answers.

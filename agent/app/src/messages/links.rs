@@ -72,7 +72,7 @@ impl Messages {
     pub(super) fn is_neighbour(&self, agent: AgentId) -> bool {
         agent != self.agent
             && self.health.view_of(agent).presence == Presence::Up
-            && self.network.status(agent).connected
+            && self.network.status(agent).direct
     }
 
     /// What waits for an agent is sent when it is seen.

@@ -25,6 +25,8 @@ async fn a_request_is_answered_on_every_lane<W: World>(world: W) {
     }
     let status = pair.asking.status(agent(ANSWERING));
     assert!(status.connected);
+    assert!(status.direct);
+    until("the one that was asked knows its neighbour too", async || pair.answering.status(agent(ASKING)).direct).await;
     assert!(status.round_trip_us > 0);
     assert_eq!(status.in_flight, 0);
 }
@@ -115,6 +117,7 @@ async fn a_peer_that_restarts_is_reached_again<W: World>(world: W) {
         pair.call(lane, request(ECHO, b"", vec![])).await.expect("answers");
     }
     pair.world.stop(ANSWERING).await;
+    until("it is a neighbour no more", async || !pair.asking.status(agent(ANSWERING)).direct).await;
     for lane in LANES {
         let error = pair.call(lane, request(ECHO, b"", vec![])).await;
         assert!(matches!(error, Err(NetworkError::Unreachable { .. })), "{error:?} on {lane:?}");

@@ -7,4 +7,6 @@ mod found;
 mod lanes;
 mod memory;
 mod strangers;
+mod tunnel_limits;
+mod tunnels;
 mod world;

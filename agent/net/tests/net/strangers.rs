@@ -118,9 +118,9 @@ impl ServerCertVerifier for Gullible {
     }
 }
 
-type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(crate) type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-fn libp2p_certificate(seed: u8) -> Certificate {
+pub(crate) fn libp2p_certificate(seed: u8) -> Certificate {
     let keypair = identity::Keypair::ed25519_from_bytes([seed; 32]).expect("a seed");
     libp2p::tls::certificate::generate(&keypair).expect("a certificate")
 }
@@ -130,7 +130,7 @@ fn foreign_certificate() -> Certificate {
     (made.cert.der().clone(), PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()))
 }
 
-fn client_config(certificate: Option<Certificate>, protocol: Option<&str>) -> Arc<ClientConfig> {
+pub(crate) fn client_config(certificate: Option<Certificate>, protocol: Option<&str>) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
@@ -150,7 +150,7 @@ fn client_config(certificate: Option<Certificate>, protocol: Option<&str>) -> Ar
 }
 
 /// Sends bytes over TLS and returns what came back until the other end closed.
-async fn speak_tls(address: SocketAddr, config: Arc<ClientConfig>, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn speak_tls(address: SocketAddr, config: Arc<ClientConfig>, bytes: &[u8]) -> Vec<u8> {
     let name = ServerName::try_from("localhost").expect("a name");
     let mut answer = Vec::new();
     let spoken = async {
