@@ -4,7 +4,9 @@ mod accept;
 mod bench;
 mod chaos;
 mod fuzz;
+mod hops;
 mod hosts;
+mod netns;
 mod purity;
 mod sim;
 mod steps;
@@ -31,6 +33,8 @@ enum Task {
     Accept(accept::Options),
     /// Two agents on two hosts (network namespaces) find each other by mDNS, join, and share a file. Needs root.
     Hosts,
+    /// Four agents on four hosts in a row, each of which sees only its neighbours, are one pool. Needs root.
+    Hops(hops::Options),
     /// Runs a pool of real processes under clients while agents are killed, stopped, cut off, their disks filled, slowed and
     /// damaged; then compares every acknowledged byte. Network and disk faults need root.
     Chaos(chaos::Options),
@@ -50,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Task::Layering => purity::check(),
         Task::Accept(options) => accept::run(&options),
         Task::Hosts => hosts::run(),
+        Task::Hops(options) => hops::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Sim(options) => sim::run(&options),

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{cargo, installed, step};
-use crate::{accept, chaos, hosts, purity, sim};
+use crate::{accept, chaos, hops, hosts, purity, sim};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -11,7 +11,7 @@ pub(crate) struct Options {
     /// Leave out the tests (only format, lints, layering, licences, docs).
     #[arg(long)]
     no_tests: bool,
-    /// Run the acceptance checks, the two-host check and a short run of chaos too; fails if their scripts are not here, or without root.
+    /// Run the acceptance checks, the checks on several hosts and a short run of chaos too; fails if their scripts are not here, or without root.
     #[arg(long)]
     accept: bool,
 }
@@ -33,6 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.accept {
         accept::run(&accept::Options::default())?;
         hosts::run()?;
+        hops::run(&hops::Options::default())?;
         chaos::verify()?;
     }
     println!("verify: everything passed");
