@@ -8,15 +8,14 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use shoal_testkit::wait_until;
 
-use crate::netns::{Host, ensure_possible};
-use crate::steps::release_binary;
+use crate::netns::{Host, Options, ensure_possible};
 
 /// How long each step may take.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     ensure_possible()?;
-    let binary = release_binary()?;
+    let binary = options.binary()?;
     let folder = tempfile::tempdir()?;
     let (a, b) = (Host::make('a', folder.path())?, Host::make('b', folder.path())?);
     let address_a = Ipv4Addr::new(10, 77, 0, 1);

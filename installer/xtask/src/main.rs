@@ -32,9 +32,9 @@ enum Task {
     /// Runs the acceptance checks, real WebDAV clients, against a real pool of six agents.
     Accept(accept::Options),
     /// Two agents on two hosts (network namespaces) find each other by mDNS, join, and share a file. Needs root.
-    Hosts,
+    Hosts(netns::Options),
     /// Four agents on four hosts in a row, each of which sees only its neighbours, are one pool. Needs root.
-    Hops(hops::Options),
+    Hops(netns::Options),
     /// Runs a pool of real processes under clients while agents are killed, stopped, cut off, their disks filled, slowed and
     /// damaged; then compares every acknowledged byte. Network and disk faults need root.
     Chaos(chaos::Options),
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         Task::Verify(options) => verify::run(&options),
         Task::Layering => purity::check(),
         Task::Accept(options) => accept::run(&options),
-        Task::Hosts => hosts::run(),
+        Task::Hosts(options) => hosts::run(&options),
         Task::Hops(options) => hops::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

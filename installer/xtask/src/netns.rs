@@ -8,10 +8,26 @@ use std::process::{Child, Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::steps::installed;
+use crate::steps::{installed, release_binary};
 
 /// The password of the pools made here.
 pub(crate) const PASSWORD: &str = "a-password-of-many-hosts";
+
+/// What to run.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// The `shoal` to try; by default a release build of this tree.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+impl Options {
+    /// The program to try, wherever it is started from.
+    pub(crate) fn binary(&self) -> Result<PathBuf> {
+        let binary = self.binary.clone().map_or_else(release_binary, Ok)?;
+        Ok(std::path::absolute(binary)?)
+    }
+}
 
 /// Fails with a sentence where there can be no hosts.
 pub(crate) fn ensure_possible() -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::steps::{cargo, installed, step};
-use crate::{accept, chaos, hops, hosts, purity, sim};
+use crate::{accept, chaos, hops, hosts, netns, purity, sim};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -32,8 +32,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.accept {
         accept::run(&accept::Options::default())?;
-        hosts::run()?;
-        hops::run(&hops::Options::default())?;
+        hosts::run(&netns::Options::default())?;
+        hops::run(&netns::Options::default())?;
         chaos::verify()?;
     }
     println!("verify: everything passed");

@@ -3,28 +3,18 @@
 
 mod row;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use row::{Row, row};
 
-use crate::netns::ensure_possible;
-use crate::steps::release_binary;
-
-/// What to run.
-#[derive(clap::Args, Default)]
-pub(crate) struct Options {
-    /// The `shoal` to try; by default a release build of this tree.
-    #[arg(long)]
-    binary: Option<PathBuf>,
-}
+use crate::netns::{Options, ensure_possible};
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure_possible()?;
-    let binary = options.binary.clone().map_or_else(release_binary, Ok)?;
+    let binary = options.binary()?;
     let begin = Instant::now();
-    let row = row(&std::path::absolute(binary)?)?;
+    let row = row(&binary)?;
     println!("hops: all {} agents are up at every host, after {:.1} s", row.len(), begin.elapsed().as_secs_f32());
     row.told(the_ends_share_a_file(&row))
 }
