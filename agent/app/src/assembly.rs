@@ -31,6 +31,7 @@ use crate::health::Health;
 use crate::holdings::Holdings;
 use crate::janitor::Janitor;
 use crate::join::standing::{self, Standing};
+use crate::join::words::About;
 use crate::keeping::{Keeping, KeepingBoard, Recutter};
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
@@ -430,6 +431,14 @@ impl Assembly {
         };
         if let Some(stats) = &dav_stats {
             core.foreground.set_door(stats.clone());
+        }
+        if self.config.announce {
+            self.listening.doorkeeper.tell(About {
+                pool: self.membership.pool,
+                pool_name: self.membership.pool_name.clone(),
+                name: self.own.name.clone(),
+                version: self.own.version.clone(),
+            });
         }
         let discovery = Discovery::start(&self.config, &self.own, &self.membership, &mut core.tasks, &core.shutdown);
         let context = Arc::new(AgentContext {

@@ -21,6 +21,8 @@ pub const DAV_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 pub const API_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4919);
 /// Where other agents reach this one unless said otherwise; the data channel takes the next port.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 4920);
+/// The port of the data channel, and of joining, unless said otherwise.
+pub const DATA_PORT_DEFAULT: u16 = 4921;
 /// Bytes of file content kept in memory unless said otherwise.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Bytes of memory the ledger's state may use as cache unless said otherwise.

@@ -71,6 +71,7 @@ pub mod status;
 mod status_board;
 mod store_gate;
 mod stores;
+mod sweep;
 pub mod ticket;
 pub mod tls;
 mod transport;

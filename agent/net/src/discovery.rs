@@ -168,12 +168,12 @@ fn read(service: &ResolvedService) -> Option<Found> {
     };
     let announcement = Announcement {
         agent: text("agent").parse().ok()?,
-        name: printable(text("name")),
+        name: name_shown(text("name")),
         pool_id,
-        pool_name: printable(text("poolname")),
+        pool_name: name_shown(text("poolname")),
         control_port: port("control")?,
         data_port: port("data")?,
-        version: printable(text("version")),
+        version: name_shown(text("version")),
     };
     let addresses = sorted(service.get_addresses().iter().map(mdns_sd::ScopedIp::to_ip_addr));
     let at = |port| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
@@ -181,8 +181,9 @@ fn read(service: &ResolvedService) -> Option<Found> {
     Some(Found { announcement, control_addresses, data_addresses })
 }
 
-/// Names come from strangers and end up on terminals.
-fn printable(name: &str) -> String {
+/// A name as it is shown: names come from strangers and end up on terminals.
+#[must_use]
+pub fn name_shown(name: &str) -> String {
     short(name).chars().filter(|character| !character.is_control()).collect()
 }
 
@@ -231,6 +232,6 @@ mod tests {
 
     #[test]
     fn names_of_strangers_cannot_steer_a_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a[2Jb");
+        assert_eq!(name_shown("a\u{1b}[2Jb\n"), "a[2Jb");
     }
 }

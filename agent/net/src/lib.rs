@@ -36,9 +36,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::AgentId;
 
-pub use discovery::{Announcement, Announcer, DiscoveryError, Found, browse};
+pub use discovery::{Announcement, Announcer, DiscoveryError, Found, browse, name_shown};
 pub use identity::{IdentityError, Signer, agent_id_of_seed, is_signed_by, sign};
-pub use join::{JOIN_BODY_LIMIT_BYTES, JoinError, JoinHandler, RefuseJoins, join_call};
+pub use join::{JOIN_BODY_LIMIT_BYTES, JoinCaller, JoinError, JoinHandler, RefuseJoins, join_call};
 pub use limits::{IN_FLIGHT_BACKGROUND, IN_FLIGHT_CONTROL, IN_FLIGHT_FOREGROUND, WAITING_REQUESTS};
 pub use memory::{Faults, MemoryHub, MemoryNetwork};
 pub use net::{Net, NetConfig, NetStartError};

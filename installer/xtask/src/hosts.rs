@@ -1,8 +1,9 @@
-//! `cargo xtask hosts`: two agents on two hosts (network namespaces joined by a cable) find each other by mDNS, join,
-//! and share a file (D12). Needs root and `ip`.
+//! `cargo xtask hosts`: two agents on two hosts (network namespaces joined by a cable) find each other by mDNS and by asking
+//! an address range, join, and share a file (D12). Needs root and `ip`.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -12,6 +13,10 @@ use crate::netns::{Host, Options, ensure_possible};
 
 /// How long each step may take.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
+/// How long asking all of a /24 may take.
+const RANGE_DEADLINE: Duration = Duration::from_secs(8);
+/// The network both hosts are in.
+const RANGE: &str = "10.77.0.0/24";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure_possible()?;
@@ -31,6 +36,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Ok(discovered(&b.json(&binary, &["discover", "--seconds", "2"])?, IpAddr::V4(address_a)))
     })?;
     println!("discovered: the first agent at {address}");
+    ask_range(&b, &binary, &address)?;
+    refuse_range(&Host::make('c', folder.path())?, &binary)?;
 
     let _agent_b = b.start(&binary, &["join", &address, "--name", "second"])?;
     let fingerprint = wait_until("the second agent to ask", STEP_DEADLINE, || {
@@ -47,6 +54,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let read = b.get("pool/file")?;
     ensure!(read == std::fs::read(&file)?, "the second host reads other bytes than the first wrote");
     println!("hosts: discovered by mDNS, joined, shared a file of {} bytes", read.len());
+    Ok(())
+}
+
+/// The second host asks the whole network and finds the first agent, in seconds.
+fn ask_range(host: &Host, binary: &Path, expected: &str) -> Result<()> {
+    let begin = Instant::now();
+    let found = host.json(binary, &["discover", RANGE])?;
+    let took = begin.elapsed();
+    let count = found.as_array().map(Vec::len);
+    ensure!(count == Some(1) && found[0]["data_addresses"][0] == expected, "not found in {RANGE}: {found}");
+    ensure!(took < RANGE_DEADLINE, "asking {RANGE} took {took:?}");
+    println!("discovered by address: {RANGE} in {:.1} s", took.as_secs_f32());
+    Ok(())
+}
+
+/// A host that is not in that network does not ask it unless told to.
+fn refuse_range(host: &Host, binary: &Path) -> Result<()> {
+    let output = host.command(binary).args(["discover", RANGE]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(5) && said.contains("--anywhere"), "{}: {said}", output.status);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::steps::{cargo, workspace_root};
 const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"];
 
 /// Folders of other crates that decide and touch nothing.
-const PURE_FOLDERS: &[&str] = &["peerlets/host/src/core", "peerlets/host/src/framing"];
+const PURE_FOLDERS: &[&str] = &["peerlets/host/src/core", "peerlets/host/src/framing", "agent/app/src/sweep"];
 
 /// Packages that no pure crate may have among its dependencies, however far down.
 const IMPURE_PACKAGES: &[&str] =

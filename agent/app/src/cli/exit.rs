@@ -20,6 +20,9 @@ pub enum CliError {
     /// Something of the volume lacks shards or is lost; what has been told.
     #[error("the volume is not whole: {0}")]
     NotWhole(String),
+    /// A person stopped it with Ctrl-C; what was done has been told.
+    #[error("{0}")]
+    Interrupted(String),
     /// No agent answers.
     #[error("no agent answers at {address}: {reason}")]
     NoAgent {
@@ -62,6 +65,7 @@ impl CliError {
             Self::Refused(_) => 5,
             Self::NotSafe(_) => 12,
             Self::NotWhole(_) => 13,
+            Self::Interrupted(_) => 130,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {
                 401 | 403 => 4,

@@ -16,6 +16,7 @@ mod policy;
 mod pool;
 pub(crate) mod print;
 mod scrub;
+mod sweep;
 mod trash;
 mod up;
 
@@ -35,7 +36,7 @@ pub use exit::CliError;
 /// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
 /// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
 /// computer's clock is years off; 12 the agent is not safe to switch off;
-/// 13 the volume lacks shards or has lost some.
+/// 13 the volume lacks shards or has lost some; 130 stopped with Ctrl-C.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
 struct Arguments {
@@ -95,14 +96,14 @@ enum Command {
         #[arg(long)]
         store_only: bool,
     },
-    /// List agents and pools that announce themselves on the local network. Needs no running agent.
+    /// List agents and pools that announce themselves on the local network, or that answer at the addresses given. Needs
+    /// no running agent.
     ///
-    /// Example: shoal discover --seconds 5
-    Discover {
-        /// Seconds to listen.
-        #[arg(long, default_value_t = 3)]
-        seconds: u64,
-    },
+    /// At most 4,096 addresses, each asked once; those of networks this computer is in, unless --anywhere is given. Agents that
+    /// do not announce themselves do not answer.
+    ///
+    /// Example: shoal discover 10.0.0.0/24
+    Discover(discover::DiscoverOptions),
     /// How the pool is, in a sentence and in figures.
     ///
     /// Example: shoal status --json
@@ -358,7 +359,7 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Up(options) => up::up(agent, options, None),
         Command::Join { ticket, up } => up::up(agent, up, Some(ticket)),
         Command::Demo(options) => crate::demo::run(options),
-        Command::Discover { seconds } => discover::discover(*seconds, json),
+        Command::Discover(options) => discover::discover(options, json),
         Command::Invite { hours, store_only } => commands::invite(agent, *hours, *store_only, json),
         Command::Status => commands::status(agent, json),
         Command::Nodes => commands::nodes(agent, json),

@@ -66,7 +66,7 @@ pub(crate) async fn join_with_ticket(
         for inviter in &ticket.inviters {
             match call(key_seed, &inviter.addresses, Some(inviter.agent), &ask).await {
                 Ok(Answer::Welcome(welcome)) => return welcomed(*welcome, Some(ticket.pool)),
-                Ok(Answer::Refused | Answer::Waiting | Answer::Standing { .. }) => {
+                Ok(Answer::Refused | Answer::Waiting | Answer::Standing { .. } | Answer::Here(_)) => {
                     return Err(AgentError::JoinRefused(
                         "the ticket is not valid (any more); ask for a new one with `shoal invite`".into(),
                     ));
@@ -108,7 +108,7 @@ pub(crate) async fn ask_until_approved(
                 );
             }
             Ok(Answer::Waiting) => {}
-            Ok(Answer::Refused | Answer::OtherPool | Answer::Standing { .. }) => {
+            Ok(Answer::Refused | Answer::OtherPool | Answer::Standing { .. } | Answer::Here(_)) => {
                 return Err(AgentError::JoinRefused("the agent asked does not let this one in".into()));
             }
             Ok(Answer::Later(reason)) => tracing::info!(reason, "asking again"),

@@ -1,6 +1,6 @@
 //! The member's side: who knocks, and what they are told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,25 +11,28 @@ use dci_proto::AgentId;
 use shoal_ledger::{AgentRecord, Command, KvRead, LedgerClient, Outcome, Rejection, SubmitError, query};
 use shoal_net::JoinHandler;
 
-use super::words::{Answer, Ask, MEMBERS_TOLD, Welcome};
+use super::knocks::{KnockLimit, Knocks};
+use super::words::{About, Answer, Ask, MEMBERS_TOLD, Welcome};
 use crate::data_directory::Secret;
 use crate::ticket::hash_secret;
 use crate::wire::{self, Member};
 
-/// Knocks from one address that were no good, in [`FORGIVEN_AFTER`]; further ones are not looked at.
-const BAD_KNOCKS: u32 = 10;
-/// Bad knocks are forgotten after this time.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// Addresses whose bad knocks are counted, at most.
-const ADDRESSES_COUNTED: usize = 4096;
+/// Knocks from one address that were no good; further ones are not looked at.
+const BAD_KNOCKS: KnockLimit = KnockLimit { count: 10, within: Duration::from_secs(60) };
+/// Times one address is told who this agent is: enough for people who look around, nothing to keep an agent busy with.
+const TOLD_WHO: KnockLimit = KnockLimit { count: 30, within: Duration::from_secs(60) };
 /// Agents remembered as waiting for approval, at most; forgotten ones ask anew and wait again.
 const WAITING_REMEMBERED: usize = 1024;
 
 /// Lets newcomers in, or not.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Doorkeeper {
     parts: Arc<RwLock<Option<Arc<Parts>>>>,
-    bad_knocks: Arc<Mutex<HashMap<IpAddr, BadKnocks>>>,
+    /// What whoever asks is told; `None` while it is not known, or not to be told.
+    about: Arc<RwLock<Option<About>>>,
+    begun: Instant,
+    bad_knocks: Arc<Mutex<Knocks>>,
+    told_who: Arc<Mutex<Knocks>>,
 }
 
 struct Parts {
@@ -40,9 +43,16 @@ struct Parts {
     waiting: Mutex<BTreeSet<AgentId>>,
 }
 
-struct BadKnocks {
-    count: u32,
-    first: Instant,
+impl Default for Doorkeeper {
+    fn default() -> Self {
+        Self {
+            parts: Arc::default(),
+            about: Arc::default(),
+            begun: Instant::now(),
+            bad_knocks: Arc::new(Mutex::new(Knocks::new(BAD_KNOCKS))),
+            told_who: Arc::new(Mutex::new(Knocks::new(TOLD_WHO))),
+        }
+    }
 }
 
 impl Doorkeeper {
@@ -57,16 +67,26 @@ impl Doorkeeper {
         *self.parts.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// From now on whoever asks is told who this agent is.
+    pub(crate) fn tell(&self, about: About) {
+        *self.about.write().unwrap_or_else(PoisonError::into_inner) = Some(about);
+    }
+
     fn parts(&self) -> Option<Arc<Parts>> {
         self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn answer(&self, from: AgentId, remote: IpAddr, body: &[u8]) -> Answer {
-        let Some(parts) = self.parts() else { return Answer::Later("this agent is starting".into()) };
-        if self.knocked_too_often(remote) {
+        let now = self.begun.elapsed();
+        if locked(&self.bad_knocks).too_often(now, remote) {
             return Answer::Refused;
         }
-        let answer = match wire::decode::<Ask>(body) {
+        let ask = wire::decode::<Ask>(body);
+        if matches!(ask, Ok(Ask::Who)) {
+            return self.who(now, remote);
+        }
+        let Some(parts) = self.parts() else { return Answer::Later("this agent is starting".into()) };
+        let answer = match ask {
             Ok(Ask::Ticket { pool, secret, agent }) if agent.id == from => parts.redeem(pool, &secret, agent).await,
             Ok(Ask::Standing { pool }) => parts.standing(pool, from).await,
             Ok(Ask::Approval { agent }) if agent.id == from => parts.request(agent).await,
@@ -79,34 +99,28 @@ impl Doorkeeper {
             }
         });
         if matches!(answer, Answer::Refused) {
-            self.count_bad_knock(remote);
+            locked(&self.bad_knocks).count(now, remote);
             tracing::warn!(agent = %from, %remote, "an agent asked to join and was refused");
         }
         answer
     }
 
-    fn knocked_too_often(&self, remote: IpAddr) -> bool {
-        let mut knocks = self.bad_knocks.lock().unwrap_or_else(PoisonError::into_inner);
-        match knocks.get(&remote) {
-            Some(bad) if bad.first.elapsed() >= FORGIVEN_AFTER => {
-                knocks.remove(&remote);
-                false
+    /// Costs no look into the ledger, and is no bad knock.
+    fn who(&self, now: Duration, remote: IpAddr) -> Answer {
+        let about = self.about.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut told = locked(&self.told_who);
+        match about {
+            Some(about) if !told.too_often(now, remote) => {
+                told.count(now, remote);
+                Answer::Here(about)
             }
-            Some(bad) => bad.count >= BAD_KNOCKS,
-            None => false,
+            _ => Answer::Refused,
         }
     }
+}
 
-    fn count_bad_knock(&self, remote: IpAddr) {
-        let mut knocks = self.bad_knocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if knocks.len() >= ADDRESSES_COUNTED {
-            knocks.retain(|_, bad| bad.first.elapsed() < FORGIVEN_AFTER);
-        }
-        if knocks.len() >= ADDRESSES_COUNTED {
-            knocks.clear();
-        }
-        knocks.entry(remote).or_insert(BadKnocks { count: 0, first: Instant::now() }).count += 1;
-    }
+fn locked(knocks: &Mutex<Knocks>) -> MutexGuard<'_, Knocks> {
+    knocks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

@@ -5,10 +5,12 @@
 //! ```
 //!
 //! The pool's key leaves a member only in a [`words::Welcome`] to an agent that the ledger has as a member with the
-//! mount role. Whoever is not let in learns nothing: unknown, used and expired tickets get the same answer.
+//! mount role. Whoever is not let in learns nothing but what the agent announces anyway: unknown, used and expired tickets
+//! get the same answer.
 
 mod ask;
 mod doorkeeper;
+mod knocks;
 pub(crate) mod standing;
 pub(crate) mod words;
 

@@ -33,6 +33,8 @@ pub(crate) enum Ask {
         /// The pool it was one of.
         pool: PoolId,
     },
+    /// Who the agent is that is asked, and of which pool; it tells the local network as much unasked.
+    Who,
 }
 
 /// What a member answers.
@@ -53,6 +55,21 @@ pub(crate) enum Answer {
         /// Whether you are.
         member: bool,
     },
+    /// Who I am.
+    Here(About),
+}
+
+/// What an agent tells whoever asks: no more than it announces by mDNS. Who it is, is proved by the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    /// Its pool.
+    pub(crate) pool: PoolId,
+    /// The pool's name, for people.
+    pub(crate) pool_name: String,
+    /// The agent's name, for people.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
 }
 
 /// What a new member needs to know.
@@ -74,6 +91,7 @@ impl fmt::Debug for Ask {
                 f.debug_struct("Ticket").field("pool", pool).field("agent", agent).finish_non_exhaustive()
             }
             Self::Standing { pool } => f.debug_struct("Standing").field("pool", pool).finish(),
+            Self::Who => f.write_str("Who"),
             Self::Approval { agent } => f.debug_struct("Approval").field("agent", agent).finish(),
         }
     }
