@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::steps::{cargo, workspace_root};
 
 /// Crates that decide and touch nothing.
-const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"];
+const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care", "shoal-flow"];
 
 /// Folders of other crates that decide and touch nothing.
 const PURE_FOLDERS: &[&str] = &["peerlets/host/src/core", "peerlets/host/src/framing", "agent/app/src/sweep"];
@@ -48,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-store", &["dci-proto", "shoal-files"]),
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
+    ("shoal-flow", &[]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),
     ("shoal-peerlets", &["dci-proto"]),
     ("shoal-net", &["dci-proto"]),
