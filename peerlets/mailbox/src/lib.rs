@@ -13,7 +13,8 @@
 //!   for which time, until each recipient has acknowledged it or it has expired.
 //! - [`Mailbox::accept`] answers when a message that came is on disk, once for each message, restarts included;
 //!   [`Incoming`] hands it to the host until [`Mailbox::settle`], after a restart again.
-//! - Messages of one session go to a recipient one after the other; they are handed out in the order in which they came.
+//! - Messages of one session go to a recipient one after the other; they are handed out in the order in which
+//!   they came, senders taking turns.
 //!
 //! What is decided is in `core`, which is pure; what touches the disk is in `disk`, and one thread (`writer`)
 //! joins them. This crate knows no network, checks no signature and no right: that is done before it is asked.

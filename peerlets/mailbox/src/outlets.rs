@@ -128,7 +128,7 @@ impl Outgoing {
     }
 }
 
-/// Messages for peerlets, in the order in which they came.
+/// Messages for peerlets: those of one sender in the order in which they came; senders take turns.
 pub struct Incoming(pub(crate) Outlet<Received>);
 
 impl Incoming {

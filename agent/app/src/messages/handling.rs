@@ -1,10 +1,11 @@
 //! What came is handed to its peerlet, its replies go back, and then the sender is told that it was dealt with.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dci_proto::MessageId;
-use dci_proto::message::{Body, Envelope, Receipt, Recipient};
+use dci_proto::message::{Body, Envelope, MessageType, Receipt, Recipient};
+use dci_proto::{AgentId, MessageId};
 use shoal_mailbox::{Incoming, MailboxError, Received, Settlement};
 use shoal_peerlets::core::Verdict;
 use shoal_peerlets::{Outcome, Outcomes};
@@ -24,17 +25,51 @@ const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
 /// A reply that was posted and may not have arrived.
 type Gate = (MessageId, oneshot::Receiver<()>);
 
+/// Messages of one agent that are with one peerlet.
+pub(super) type InHand = Mutex<BTreeMap<(AgentId, MessageType), usize>>;
+
+/// One of them, until it is dealt with.
+struct Turn {
+    messages: Arc<Messages>,
+    of: (AgentId, MessageType),
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Ok(mut in_hand) = self.messages.in_hand.lock() else { return };
+        if let Some(count) = in_hand.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                in_hand.remove(&self.of);
+            }
+        }
+    }
+}
+
 impl Messages {
+    /// One sender leaves a quarter of a peerlet's queue to others.
+    fn turn(self: &Arc<Self>, sender: AgentId, kind: &MessageType) -> Option<Turn> {
+        let queue = self.peerlets.manifest(kind).map_or(1, |manifest| manifest.limits.queue);
+        let limit = queue.saturating_mul(3).div_ceil(4).max(1);
+        let mut in_hand = self.in_hand.lock().ok()?;
+        let count = in_hand.entry((sender, kind.clone())).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { messages: self.clone(), of: (sender, kind.clone()) })
+    }
+
     /// Takes what the mailbox hands out, in order.
     pub(super) async fn handle_what_came(self: Arc<Self>, mut incoming: Incoming) {
         let places = Arc::new(Semaphore::new(HANDLING_LIMIT));
         while let Some(Some(received)) = self.shutdown.run_until_cancelled(incoming.next()).await {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             // To the host in this very order; what comes of it is waited for besides.
-            if let Some(outcomes) = self.hand_over(&received).await {
+            if let Some((outcomes, turn)) = self.hand_over(&received).await {
                 let messages = self.clone();
                 self.tasks.spawn(async move {
-                    let _place = place;
+                    let _places = (place, turn);
                     messages.see_through(received, outcomes).await;
                 });
             }
@@ -42,7 +77,7 @@ impl Messages {
     }
 
     /// Gives a message to its peerlet; settles what none is to have.
-    async fn hand_over(self: &Arc<Self>, received: &Received) -> Option<Outcomes> {
+    async fn hand_over(self: &Arc<Self>, received: &Received) -> Option<(Outcomes, Turn)> {
         let message = &received.envelope.message;
         if message.in_reply_to.is_some() {
             // Who waits for it has heard of it from the log.
@@ -59,8 +94,13 @@ impl Messages {
             self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
             return None;
         }
+        let Some(turn) = self.turn(message.from.agent, &message.kind) else {
+            let reason = "too many messages of that agent are with this peerlet already; send fewer at once";
+            self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
+            return None;
+        };
         match self.peerlets.deliver(received.envelope.clone()).await {
-            Ok(outcomes) => Some(outcomes),
+            Ok(outcomes) => Some((outcomes, turn)),
             // It ends: the message stays for the next start.
             Err(PeerletError::Host(_)) if self.shutdown.is_cancelled() => None,
             Err(error) => {

@@ -132,6 +132,7 @@ pub(crate) struct Messages {
     permissions: Permissions,
     peerlets: Peerlets,
     interests: Arc<Interests>,
+    in_hand: handling::InHand,
     /// The groups this agent is in.
     groups: RwLock<BTreeSet<GroupName>>,
     /// Requests with messages under way from each neighbour.
@@ -178,6 +179,7 @@ impl Messages {
             clock,
             started: Instant::now(),
             interests,
+            in_hand: handling::InHand::default(),
             mailbox,
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),
             lately: Mutex::default(),

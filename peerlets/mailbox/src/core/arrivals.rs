@@ -59,7 +59,7 @@ impl<R: Rows> Plan<'_, R> {
             self.rows.put_received(sender, id, &ReceivedRow { place, expires_ms, state })?;
             return Ok(Accepted::New(place));
         }
-        let handed = self.handouts > 0;
+        let handed = self.handouts > 0 && self.core.inbox.is_free(sender);
         let state = ReceiptState::Delivered;
         self.rows.put_received(sender, id, &ReceivedRow { place, expires_ms, state })?;
         let many = !matches!(message.to, Recipient::Agent(_));
@@ -68,7 +68,7 @@ impl<R: Rows> Plan<'_, R> {
             self.relay(place, 1)?;
         }
         // In order: once one waits, those after it wait too.
-        self.handouts = self.handouts.saturating_sub(1);
+        self.handouts = if handed { self.handouts.saturating_sub(1) } else { 0 };
         self.facts.push(Fact::Accepted { place, sender, handed });
         Ok(Accepted::New(place))
     }

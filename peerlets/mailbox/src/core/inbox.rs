@@ -15,35 +15,58 @@ struct Pending {
     attempts: u32,
 }
 
-/// All that is not dealt with.
+/// What one sender has here.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inbox {
-    pending: BTreeMap<Place, Pending>,
+struct OfSender {
     /// Not handed out since the mailbox was opened. They go in the order in which they came.
     ready: BTreeSet<Place>,
-    of_sender: BTreeMap<AgentId, usize>,
+    /// Handed out and not dealt with.
+    handed: usize,
+}
+
+impl OfSender {
+    fn count(&self) -> usize {
+        self.ready.len() + self.handed
+    }
+}
+
+/// All that is not dealt with. Senders take turns, so that one that floods holds up nobody else.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    limits: Limits,
+    pending: BTreeMap<Place, Pending>,
+    senders: BTreeMap<AgentId, OfSender>,
+    /// Whose message was handed out last.
+    last: Option<AgentId>,
 }
 
 impl Inbox {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, pending: BTreeMap::new(), senders: BTreeMap::new(), last: None }
+    }
+
     /// A message came; `handed`: and is handed out.
     pub(crate) fn add(&mut self, place: Place, sender: AgentId, attempts: u32, handed: bool) {
-        if self.pending.insert(place, Pending { sender, attempts }).is_none() {
-            *self.of_sender.entry(sender).or_default() += 1;
+        if self.pending.insert(place, Pending { sender, attempts }).is_some() {
+            return;
         }
-        if !handed {
-            self.ready.insert(place);
+        let of_sender = self.senders.entry(sender).or_default();
+        if handed {
+            of_sender.handed += 1;
+        } else {
+            of_sender.ready.insert(place);
         }
     }
 
     /// A message was dealt with.
     pub(crate) fn settled(&mut self, place: Place) {
-        self.ready.remove(&place);
         let Some(pending) = self.pending.remove(&place) else { return };
-        if let Some(count) = self.of_sender.get_mut(&pending.sender) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_sender.remove(&pending.sender);
-            }
+        let Some(of_sender) = self.senders.get_mut(&pending.sender) else { return };
+        if !of_sender.ready.remove(&place) {
+            of_sender.handed = of_sender.handed.saturating_sub(1);
+        }
+        if of_sender.count() == 0 {
+            self.senders.remove(&pending.sender);
         }
     }
 
@@ -51,8 +74,12 @@ impl Inbox {
     pub(super) fn hand_out(&mut self, limit: usize) -> Vec<HandOut> {
         let mut handouts = Vec::new();
         while handouts.len() < limit
-            && let Some(place) = self.ready.pop_first()
+            && let Some(sender) = self.whose_turn()
+            && let Some(of_sender) = self.senders.get_mut(&sender)
+            && let Some(place) = of_sender.ready.pop_first()
         {
+            of_sender.handed += 1;
+            self.last = Some(sender);
             let Some(pending) = self.pending.get_mut(&place) else { continue };
             pending.attempts = pending.attempts.saturating_add(1);
             handouts.push(HandOut { place, attempt: pending.attempts });
@@ -60,14 +87,35 @@ impl Inbox {
         handouts
     }
 
-    /// Whether nothing must be handed out before a message that comes now.
+    /// The sender after the last one that has something to be handed out.
+    fn whose_turn(&self) -> Option<AgentId> {
+        let has_some = |(_, of_sender): &(&AgentId, &OfSender)| self.may_hand_out(of_sender);
+        let after = self.last.and_then(|last| {
+            let others = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
+            self.senders.range(others).find(has_some)
+        });
+        after.or_else(|| self.senders.iter().find(has_some)).map(|(sender, _)| *sender)
+    }
+
+    fn may_hand_out(&self, of_sender: &OfSender) -> bool {
+        !of_sender.ready.is_empty() && of_sender.handed < self.limits.handed_of_sender
+    }
+
+    /// Whether nothing that is here can be handed out now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.ready.is_empty()
+        !self.senders.values().any(|of_sender| self.may_hand_out(of_sender))
+    }
+
+    /// Whether a message of a sender that comes now may be handed out at once: nothing of it waits, and not too much of it
+    /// is out.
+    pub(crate) fn is_free(&self, sender: AgentId) -> bool {
+        let of_sender = self.senders.get(&sender);
+        of_sender.is_none_or(|of_sender| of_sender.ready.is_empty() && of_sender.handed < self.limits.handed_of_sender)
     }
 
     /// Whether there is room for one more of a sender.
     pub(crate) fn has_room(&self, sender: AgentId, limits: &Limits) -> bool {
-        let of_sender = self.of_sender.get(&sender).copied().unwrap_or_default();
+        let of_sender = self.senders.get(&sender).map(OfSender::count).unwrap_or_default();
         self.pending.len() < limits.pending && of_sender < limits.pending_of_sender
     }
 
@@ -88,7 +136,7 @@ mod tests {
 
     #[test]
     fn messages_are_handed_out_once_in_the_order_in_which_they_came() {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(Limits::default());
         for place in [3, 1, 2] {
             inbox.add(Place(place), AgentId([1; 32]), 0, false);
         }
@@ -100,10 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn senders_take_turns_and_none_has_too_many_out() {
+        let limits = Limits { handed_of_sender: 2, ..Limits::default() };
+        let (ana, ben) = (AgentId([1; 32]), AgentId([2; 32]));
+        let mut inbox = Inbox::new(limits);
+        (1..=5).for_each(|place| inbox.add(Place(place), ana, 0, false));
+        inbox.add(Place(6), ben, 0, false);
+        let mut next = || inbox.hand_out(1).first().map(|handout| handout.place.0);
+        assert_eq!([next(), next(), next(), next()], [Some(1), Some(6), Some(2), None], "two of the first are out");
+        assert!(inbox.is_idle() && !inbox.is_free(ana) && inbox.is_free(ben));
+        inbox.settled(Place(1));
+        assert_eq!(inbox.hand_out(9), [HandOut { place: Place(3), attempt: 1 }]);
+    }
+
+    #[test]
     fn one_sender_leaves_room_for_others() {
         let limits = Limits { pending: 3, pending_of_sender: 2, ..Limits::default() };
         let (ana, ben) = (AgentId([1; 32]), AgentId([2; 32]));
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(limits);
         inbox.add(Place(1), ana, 0, false);
         inbox.add(Place(2), ana, 0, false);
         assert!(!inbox.has_room(ana, &limits) && inbox.has_room(ben, &limits));

@@ -18,6 +18,8 @@ pub struct Limits {
     pub pending: usize,
     /// The same of one sender, so that one that floods leaves room for others.
     pub pending_of_sender: usize,
+    /// Messages of one sender that are handed out and not dealt with; further ones wait while those of others go on.
+    pub handed_of_sender: usize,
     /// How long ids are remembered after their message expired, in ms, so that a clock set back by less takes nothing twice.
     pub remember_ms: u64,
 }
@@ -32,6 +34,7 @@ impl Default for Limits {
             unanswered: 8,
             pending: 65_536,
             pending_of_sender: 8_192,
+            handed_of_sender: 512,
             remember_ms: 60 * 60 * 1_000,
         }
     }

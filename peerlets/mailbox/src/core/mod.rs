@@ -115,7 +115,7 @@ pub(crate) struct Core {
 impl Core {
     /// A core as the rows have it.
     pub(crate) fn recover<R: Rows>(agent: AgentId, limits: Limits, now: Now, rows: &R) -> Result<Self, R::Error> {
-        let mut core = Self { agent, limits, outbox: Outbox::new(limits), inbox: Inbox::default(), next: Place(1) };
+        let mut core = Self { agent, limits, outbox: Outbox::new(limits), inbox: Inbox::new(limits), next: Place(1) };
         if let Some(last) = rows.last_place()? {
             core.next = last.next();
         }
