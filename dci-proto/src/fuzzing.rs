@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use crate::directory::{Offer, PeerletMode, PeerletOffer, SignedOffer, offer_message};
-use crate::message::{Body, Envelope, Receipt, decode, encode, signed_bytes};
+use crate::message::{
+    Body, Envelope, MESSAGE_LIMIT_BYTES, NAMESPACE, Receipt, decode, decode_draft, encode, signed_bytes,
+};
 use crate::{AgentId, MessageId};
 
 /// A name, the law, and inputs to begin with.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets of this crate.
-pub const TARGETS: &[Target] = &[("dci_message", message, message_seeds), ("dci_offer", offer, offer_seeds)];
+pub const TARGETS: &[Target] =
+    &[("dci_message", message, message_seeds), ("dci_draft", draft, draft_seeds), ("dci_offer", offer, offer_seeds)];
 
 /// What is read as a message is written as one that reads the same, and is signed the same.
 fn message(bytes: &[u8]) {
@@ -30,6 +33,24 @@ fn message(bytes: &[u8]) {
         }
         Err(error) => panic!("{error}: {written}"),
     }
+}
+
+/// The body of a draft is the same wherever it is put.
+fn draft(bytes: &[u8]) {
+    let Ok(draft) = decode_draft(bytes) else { return };
+    let body = draft.body.as_xml();
+    let again = format!("<message xmlns=\"{NAMESPACE}\" type=\"x\"><to all=\"true\"/><body>{body}</body></message>");
+    let again = decode_draft(again.as_bytes()).map(|again| again.body);
+    assert!(
+        again.as_ref() == Ok(&draft.body) || again.is_err() && body.len() > MESSAGE_LIMIT_BYTES - 1_024,
+        "{again:?}"
+    );
+}
+
+fn draft_seeds() -> Vec<Vec<u8>> {
+    [include_str!("../samples/draft.xml"), include_str!("../samples/draft-prefixes.xml")]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
 }
 
 fn message_seeds() -> Vec<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! XML from outside, read with suspicion: UTF-8 only, no document types, no entities but the five and characters,
 //! bounded in depth and elements; how many bytes are taken is for the caller to say before.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use quick_xml::Reader;
@@ -9,6 +10,8 @@ use quick_xml::events::{BytesStart, Event};
 
 /// Elements within elements, at most. Real requests nest five deep; property values of Office some more.
 pub const DEPTH_LIMIT: usize = 64;
+/// Attributes of an element, at most: whether one is there twice is looked for among all of them.
+const ATTRIBUTES_LIMIT: usize = 256;
 /// Namespaces in scope at a place, at most.
 const NAMESPACES_LIMIT: usize = 64;
 
@@ -63,10 +66,34 @@ impl Element {
     /// The element as it stands in `body`, with the declarations it needs to stand alone.
     #[must_use]
     pub fn standalone(&self, body: &[u8]) -> Vec<u8> {
+        self.standing_with(body, self.inherited.iter())
+    }
+
+    /// What is in the element, as it stands in `document`, to be put into another place whose default namespace is `home`:
+    /// the elements in it have the declarations they name, and `xml:lang`, from around them. Not for elements nested deep.
+    #[must_use]
+    pub fn inner_for(&self, document: &[u8], home: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut at = self.inner.start;
+        for child in &self.children {
+            out.extend_from_slice(document.get(at..child.span.start).unwrap_or_default());
+            let written = document.get(child.span.clone()).unwrap_or_default();
+            let needed = child.inherited.iter().filter(|(name, value)| match name.strip_prefix("xmlns:") {
+                Some(prefix) => names_prefix(written, prefix),
+                None => name != "xmlns" || value != home,
+            });
+            out.extend(child.standing_with(document, needed));
+            at = child.span.end;
+        }
+        out.extend_from_slice(document.get(at..self.inner.end).unwrap_or_default());
+        out
+    }
+
+    fn standing_with<'a>(&self, body: &[u8], declared: impl Iterator<Item = &'a (String, String)>) -> Vec<u8> {
         let written = body.get(self.span.clone()).unwrap_or_default();
         let (head, tail) = written.split_at((1 + self.written_name_bytes).min(written.len()));
         let mut xml = head.to_vec();
-        for (name, value) in &self.inherited {
+        for (name, value) in declared {
             let mut escaped = String::new();
             escape(&mut escaped, value);
             xml.extend_from_slice(format!(" {name}=\"{escaped}\"").as_bytes());
@@ -74,6 +101,31 @@ impl Element {
         xml.extend_from_slice(tail);
         xml
     }
+}
+
+/// Whether a prefix, followed by a colon, stands anywhere in XML: in names, or in values that are names.
+fn names_prefix(written: &[u8], prefix: &str) -> bool {
+    let wanted = format!("{prefix}:");
+    written.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+}
+
+/// A document with line ends as XML has them (XML 1.0 §2.11): `\r\n`, and `\r` alone, are `\n`.
+#[must_use]
+pub fn with_line_feeds(document: &[u8]) -> Cow<'_, [u8]> {
+    if !document.contains(&b'\r') {
+        return Cow::Borrowed(document);
+    }
+    let mut out = Vec::with_capacity(document.len());
+    let mut bytes = document.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+            out.push(b'\n');
+        } else {
+            out.push(byte);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Appends text so that it is safe in XML text and attributes; what XML cannot hold becomes U+FFFD.
@@ -161,7 +213,10 @@ impl Tree {
         self.marks.push(inherited_from);
         let written = tag.name().into_inner();
         let (mut prefixes, mut attributes) = (Vec::new(), Vec::new());
-        for attribute in tag.attributes() {
+        for (number, attribute) in tag.attributes().enumerate() {
+            if number >= ATTRIBUTES_LIMIT {
+                return Err(BadXml("an element has too many attributes"));
+            }
             let attribute = attribute.map_err(|_| BadXml("an attribute is malformed"))?;
             let name = attribute.key.into_inner();
             let value = quick_xml::escape::unescape(&attribute.value).map_err(|_| BadXml("entities are not taken"))?;
@@ -326,9 +381,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_an_element_can_be_put_elsewhere_with_what_it_names() {
+        let put = |document: &str| {
+            let root = parse(document.as_bytes(), 100).expect("a document");
+            String::from_utf8(root.inner_for(document.as_bytes(), "urn:home")).expect("text")
+        };
+        for (document, expected) in [
+            ("<a>1 &amp; <![CDATA[2]]><!-- 3 --></a>", "1 &amp; <![CDATA[2]]><!-- 3 -->"),
+            ("<a xmlns='urn:home'>x<b/>y<c>z</c></a>", "x<b/>y<c>z</c>"),
+            ("<a xmlns='urn:away'><b/></a>", "<b xmlns=\"urn:away\"/>"),
+            (
+                "<a xmlns:u='urn:u' xmlns:v='urn:v'><u:b/>t<b c='v:d'/></a>",
+                "<u:b xmlns:u=\"urn:u\"/>t<b xmlns:v=\"urn:v\" c='v:d'/>",
+            ),
+            (
+                "<a xml:lang='de' xmlns:u='urn:u'><b xmlns:u='urn:w'><u:c/></b></a>",
+                "<b xml:lang=\"de\" xmlns:u='urn:w'><u:c/></b>",
+            ),
+            ("<a/>", ""),
+        ] {
+            assert_eq!(put(document), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn line_ends_are_line_feeds() {
+        for (bytes, expected) in [("a\r\nb\rc\n\r\n\r", "a\nb\nc\n\n\n"), ("a\n", "a\n"), ("", "")] {
+            assert_eq!(&*with_line_feeds(bytes.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
     fn hostile_documents_are_refused() {
         let deep = format!("{}{}", "<a>".repeat(65), "</a>".repeat(65));
         let wide = format!("<a>{}</a>", "<b/>".repeat(4096));
+        let many = format!("<a {}/>", (0..257).map(|number| format!("a{number}='' ")).collect::<String>());
         for bad in [
             "",
             "garbage<<<",
@@ -351,6 +438,7 @@ mod tests {
             "<a><!-- -- --></a>",
             &deep,
             &wide,
+            &many,
         ] {
             assert!(parse(bad.as_bytes(), 4096).is_err(), "{}", &bad[..bad.len().min(60)]);
         }

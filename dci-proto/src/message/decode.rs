@@ -54,24 +54,24 @@ pub fn decode(document: &[u8]) -> Result<Envelope, MessageError> {
     Ok(Envelope { ttl: u8::try_from(ttl).unwrap_or(TTL_LIMIT), message, signature })
 }
 
-fn schema(reason: impl Display) -> MessageError {
+pub(super) fn schema(reason: impl Display) -> MessageError {
     MessageError::Schema(reason.to_string())
 }
 
-fn no_text(element: &Element) -> Result<(), MessageError> {
+pub(super) fn no_text(element: &Element) -> Result<(), MessageError> {
     if element.text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
         return Ok(());
     }
     Err(schema(format!("there is text in `{}`", element.name)))
 }
 
-fn empty(element: &Element) -> Result<(), MessageError> {
+pub(super) fn empty(element: &Element) -> Result<(), MessageError> {
     no_text(element)?;
     if element.children.is_empty() { Ok(()) } else { Err(schema(format!("`{}` has elements in it", element.name))) }
 }
 
 /// The text of an element that has nothing else.
-fn text_of(element: &Element) -> Result<&str, MessageError> {
+pub(super) fn text_of(element: &Element) -> Result<&str, MessageError> {
     if element.children.is_empty() {
         return Ok(element.text.trim_matches([' ', '\t', '\r', '\n']));
     }
@@ -130,23 +130,23 @@ fn signature_of(element: &Element, message: &Message) -> Result<[u8; super::SIGN
 }
 
 /// The children of the envelope, in the order the schema has them.
-struct Parts<'a, I: Iterator<Item = &'a Element>> {
-    parts: std::iter::Peekable<I>,
+pub(super) struct Parts<'a, I: Iterator<Item = &'a Element>> {
+    pub(super) parts: std::iter::Peekable<I>,
 }
 
 impl<'a, I: Iterator<Item = &'a Element>> Parts<'a, I> {
-    fn take(&mut self, name: &str) -> Result<&'a Element, MessageError> {
+    pub(super) fn take(&mut self, name: &str) -> Result<&'a Element, MessageError> {
         self.take_if(name).ok_or_else(|| {
             let found = self.parts.peek().map_or("the end".into(), |part| format!("`{}`", part.name));
             schema(format!("`{name}` is expected where {found} is"))
         })
     }
 
-    fn take_if(&mut self, name: &str) -> Option<&'a Element> {
+    pub(super) fn take_if(&mut self, name: &str) -> Option<&'a Element> {
         self.parts.next_if(|part| part.namespace == NAMESPACE && part.name == name)
     }
 
-    fn end(&mut self) -> Result<(), MessageError> {
+    pub(super) fn end(&mut self) -> Result<(), MessageError> {
         match self.parts.next() {
             None => Ok(()),
             Some(part) => Err(schema(format!("`{}` is not expected", part.name))),
@@ -155,7 +155,7 @@ impl<'a, I: Iterator<Item = &'a Element>> Parts<'a, I> {
 }
 
 /// The attributes of an element of the envelope, each taken once.
-struct Attributes<'a> {
+pub(super) struct Attributes<'a> {
     element: &'a str,
     left: Vec<(&'a str, &'a str)>,
 }
@@ -169,8 +169,13 @@ impl<'a> Attributes<'a> {
                 "the envelope declares its own namespace, as the default one; the body declares what it uses itself";
             return Err(schema(format!("`{name}` in `{}`: {reason}", element.name)));
         }
+        Ok(Self::with_any_prefixes(element))
+    }
+
+    /// The same of a document that may declare what it likes where it likes.
+    pub(super) fn with_any_prefixes(element: &'a Element) -> Self {
         let left = element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Ok(Self { element: &element.name, left })
+        Self { element: &element.name, left }
     }
 
     fn take(&mut self, name: &str) -> Option<&'a str> {
@@ -184,21 +189,21 @@ impl<'a> Attributes<'a> {
         Ok(self.take(name).unwrap_or_default().to_owned())
     }
 
-    fn must<T: FromStr>(&mut self, name: &str) -> Result<T, MessageError>
+    pub(super) fn must<T: FromStr>(&mut self, name: &str) -> Result<T, MessageError>
     where
         T::Err: Display,
     {
         self.text(name)?.parse().map_err(|error| schema(format!("`{name}`: {error}")))
     }
 
-    fn may<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, MessageError>
+    pub(super) fn may<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, MessageError>
     where
         T::Err: Display,
     {
         self.take(name).map(|text| text.parse().map_err(|error| schema(format!("`{name}`: {error}")))).transpose()
     }
 
-    fn end(&self) -> Result<(), MessageError> {
+    pub(super) fn end(&self) -> Result<(), MessageError> {
         match self.left.first() {
             None => Ok(()),
             Some((name, _)) => Err(schema(format!("`{}` has an attribute `{name}`", self.element))),

@@ -6,6 +6,7 @@
 
 mod body;
 mod decode;
+mod draft;
 mod encode;
 mod names;
 mod receipt;
@@ -18,6 +19,7 @@ use crate::{AgentId, MessageId, SessionId};
 
 pub use body::Body;
 pub use decode::decode;
+pub use draft::{DraftRecipient, XmlDraft, decode_draft};
 pub use encode::encode;
 pub(crate) use names::is_invisible;
 pub use names::{GroupName, MessageType, NAME_LIMIT_BYTES, NameError, USER_LIMIT_BYTES, UserName};
