@@ -20,7 +20,7 @@ pub(crate) use locks::{below as locks_below_at, covering as locks_covering_at};
 pub use locks::{locks_below, locks_covering};
 pub use namespace::{children, node, properties};
 pub(crate) use namespace::{entry, walk};
-pub use rights::{group, groups, may_send, right, rights, rights_of, type_policy};
+pub use rights::{group, groups, may_send, right, rights, rights_of, type_policies, type_policy};
 pub use trash::{
     trash_below, trash_children, trash_entry, trash_folder, trash_oldest, trash_totals, trash_totals_of, trash_versions,
 };

@@ -264,6 +264,12 @@ pub(crate) fn type_key(kind: &MessageType) -> Vec<u8> {
     TYPE_POLICIES.key(&[kind.as_str().as_bytes()])
 }
 
+/// The type under whose key a policy is.
+pub(crate) fn type_of_key(key: &[u8]) -> Result<MessageType, KvError> {
+    let name = std::str::from_utf8(key.get(1..).unwrap_or_default()).unwrap_or_default();
+    name.parse().map_err(|_| KvError::Corrupt { table: TYPE_POLICIES.1, reason: format!("{name:?} is no type") })
+}
+
 /// What all rights of a user start with. No name holds the byte that ends it.
 pub(crate) fn rights_prefix(user: &str) -> Vec<u8> {
     RIGHTS.key(&[normalized(user).as_bytes(), &[0]])

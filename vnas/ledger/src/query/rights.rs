@@ -20,6 +20,16 @@ pub fn type_policy(kv: &dyn KvRead, kind: &MessageType) -> Result<Option<TypePol
     tables::read(kv, tables::TYPE_POLICIES, &tables::type_key(kind))
 }
 
+/// What an admin has said of types of messages, by type.
+pub fn type_policies(kv: &dyn KvRead) -> Result<Vec<(MessageType, TypePolicy)>, KvError> {
+    let (mut policies, prefix) = (Vec::new(), tables::TYPE_POLICIES.key(&[]));
+    tables::visit(kv, tables::TYPE_POLICIES, &prefix, &prefix, &mut |key, policy| {
+        policies.push((tables::type_of_key(key)?, policy));
+        Ok(true)
+    })?;
+    Ok(policies)
+}
+
 /// All rights given, by user.
 pub fn rights(kv: &dyn KvRead) -> Result<Vec<RightRecord>, KvError> {
     tables::read_all(kv, tables::RIGHTS, &tables::RIGHTS.key(&[]))
@@ -36,7 +46,8 @@ pub fn right(kv: &dyn KvRead, user: &str, kind: &MessageType) -> Result<Option<R
 }
 
 /// Whether a user may send messages of a type. `peerlet`: what the peerlet that takes them asks for; what an admin has said
-/// of the type goes before it, but never takes away that a right is needed.
+/// of the type goes before it, but never takes away that a right is needed. `now_ms`: the ledger's time now, which goes on
+/// where nothing is written to it.
 ///
 /// # Errors
 /// Only that the view cannot be read; that they may not is the answer.
@@ -45,6 +56,7 @@ pub fn may_send(
     user: &str,
     kind: &MessageType,
     peerlet: TypePolicy,
+    now_ms: u64,
 ) -> Result<Result<UserRecord, SendRefusal>, KvError> {
     let Some(record) = query::user(kv, user)? else {
         return Ok(Err(SendRefusal::UnknownUser(user.chars().take(80).collect())));
@@ -59,7 +71,7 @@ pub fn may_send(
         let (user, kind) = (record.name.clone(), kind.clone());
         match right(kv, &user, &kind)? {
             None => return Ok(Err(SendRefusal::NoRight { user, kind })),
-            Some(right) if right.expires_ms.is_some_and(|end_ms| end_ms <= query::time_ms(kv).unwrap_or(u64::MAX)) => {
+            Some(right) if right.expires_ms.is_some_and(|end_ms| end_ms <= now_ms) => {
                 return Ok(Err(SendRefusal::Ended { user, kind }));
             }
             Some(_) => {}

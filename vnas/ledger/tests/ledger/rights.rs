@@ -34,7 +34,8 @@ fn with_users() -> Ledger {
 
 fn may(ledger: &Ledger, user: &str, kind_name: &str, executes: bool) -> Result<(), SendRefusal> {
     let asks = TypePolicy { right: executes, ..TypePolicy::default() };
-    query::may_send(&ledger.kv, user, &kind(kind_name), asks).expect("memory does not fail").map(|_| ())
+    let now_ms = query::time_ms(&ledger.kv).expect("memory does not fail");
+    query::may_send(&ledger.kv, user, &kind(kind_name), asks, now_ms).expect("memory does not fail").map(|_| ())
 }
 
 fn grant(user: &str, kind_name: &str, expires_ms: Option<u64>) -> Command {
@@ -64,6 +65,10 @@ fn a_user_sends_and_a_viewer_does_not_unless_an_admin_says_so() {
     let policy = Some(TypePolicy { role: UserRole::Viewer, right: false });
     ledger.ok(Command::SetTypePolicy { kind: kind("chat"), policy });
     assert_eq!(may(&ledger, "vera", "chat", false), Ok(()));
+    ledger.ok(Command::SetTypePolicy { kind: kind("board"), policy });
+    let said = query::type_policies(&ledger.kv).expect("memory does not fail");
+    let names: Vec<&str> = said.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(names, ["board", "chat"]);
     ledger.ok(Command::SetTypePolicy { kind: kind("chat"), policy: None });
     assert!(may(&ledger, "vera", "chat", false).is_err());
     let reserved = Command::SetTypePolicy { kind: kind("shoal.receipt"), policy };
