@@ -1,6 +1,8 @@
-//! `cargo xtask hops`: four agents on four hosts in a row, each of which sees only its neighbours, are one pool. Needs
+//! `cargo xtask hops`: four agents on four hosts in a row, each of which sees only its neighbours, are one pool and send
+//! each other messages. Needs
 //! root and `ip`.
 
+mod messages;
 mod row;
 
 use std::time::Instant;
@@ -16,7 +18,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     let row = row(&binary)?;
     println!("hops: all {} agents are up at every host, after {:.1} s", row.len(), begin.elapsed().as_secs_f32());
-    row.told(the_ends_share_a_file(&row))
+    row.told(the_ends_share_a_file(&row))?;
+    let found = messages::messages_find_their_way(&row);
+    row.told(found)
 }
 
 /// A file written at the first host is read at the last, and the other way round.

@@ -15,6 +15,8 @@ use crate::netns::{Agent, Host};
 
 /// The hosts' letters, which are their agents' names too.
 const LETTERS: [char; 4] = ['a', 'b', 'c', 'd'];
+/// The cable between the ends.
+const SPARE: &str = "spare";
 /// How long each step may take.
 const STEP_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -35,6 +37,13 @@ pub(super) fn row(binary: &Path) -> Result<Row> {
         let network = u8::try_from(number + 1)?;
         let address = |host| Ipv4Addr::new(10, 78, network, host);
         pair[0].cable(&format!("cable{network}"), address(1), &pair[1], address(2))?;
+    }
+
+    // Between the two ends, and pulled: the row is a ring only when it is plugged in.
+    let (first, last) = (&hosts[0], &hosts[hosts.len() - 1]);
+    first.cable(SPARE, Ipv4Addr::new(10, 78, 100, 1), last, Ipv4Addr::new(10, 78, 100, 2))?;
+    for host in [first, last] {
+        host.run("ip", &["link", "set", SPARE, "down"])?;
     }
     for host in &hosts {
         host.run("sh", &["-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"])?;
@@ -71,6 +80,15 @@ impl Row {
     /// What a command of `shoal` at a host answers as JSON.
     pub(super) fn json(&self, number: usize, arguments: &[&str]) -> Result<Value> {
         self.hosts[number].json(&self.binary, arguments)
+    }
+
+    /// Plugs the cable between the two ends in, or pulls it.
+    pub(super) fn spare_cable(&self, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        for number in [0, self.len() - 1] {
+            self.hosts[number].run("ip", &["link", "set", SPARE, state])?;
+        }
+        Ok(())
     }
 
     /// Has the next agent join over its neighbour, the first one make the pool.
