@@ -7,6 +7,7 @@ use dci_proto::AgentId;
 use shoal_consensus::{Consensus, ConsensusConfig, ConsensusError, Headroom};
 use shoal_dav::{Door, DoorConfig, DoorStats};
 use shoal_ledger::{AgentRecord, Command, LedgerClient, query};
+use shoal_mailbox::Retention;
 use shoal_net::{Network, Signer};
 use shoal_store::{MemoryStore, ShardStore};
 use shoal_volume::{Drive, DriveConfig};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::AgentError;
 use crate::addresses::certificate_names;
+use crate::audit::AuditLog;
 use crate::auth::Credentials;
 use crate::check::CheckBoard;
 use crate::clock;
@@ -26,6 +28,7 @@ use crate::data_directory::{DataDirectory, Membership, Secret};
 use crate::discover::Discovery;
 use crate::door::DoorAuthenticator;
 use crate::expiry::Expiry;
+use crate::files::{Files, FilesParts};
 use crate::handler::Parts;
 use crate::health::Health;
 use crate::holdings::Holdings;
@@ -74,6 +77,7 @@ pub(crate) struct Assembly {
     pub(crate) struck_off: bool,
     pub(crate) own_stores: Option<OwnStores>,
     pub(crate) headroom: Arc<Headroom>,
+    pub(crate) audit: AuditLog,
     pub(crate) listening: Listening,
     pub(crate) doors: Doors,
 }
@@ -136,7 +140,8 @@ impl Assembly {
             core.tasks.spawn(scrubber.run(core.shutdown.clone()));
         }
         let messages = self.open_messages(&mut core).await?;
-        let agent = self.open_doors(core, drive, messages)?;
+        let files = self.open_files(&mut core, &messages).await;
+        let agent = self.open_doors(core, drive, messages, files)?;
         Ok(Started { agent, first })
     }
 
@@ -245,6 +250,7 @@ impl Assembly {
             keeping: core.keeping.clone(),
             recutter: OnceLock::new(),
             messages: OnceLock::new(),
+            files: OnceLock::new(),
         });
         let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
         core.tasks.spawn(watch.run(core.shutdown.clone()));
@@ -396,13 +402,19 @@ impl Assembly {
             health: core.health.clone(),
             members: core.members.clone(),
             ledger: core.held_ledger(),
+            audit: self.audit.clone(),
         };
         let host = HostSettings {
             data: self.config.data.clone(),
             program: self.config.program.clone(),
             shipped: crate::shipped::all(&self.config),
         };
-        match Messages::start(parts, &self.config.data, host, core.shutdown.clone()).await {
+        let log = self.config.message_log;
+        let retention = Retention {
+            age_ms: log.keep_days.saturating_mul(24 * 60 * 60 * 1_000),
+            bytes: log.keep_mib.saturating_mul(1024 * 1024),
+        };
+        match Messages::start(parts, &self.config.data, retention, host, core.shutdown.clone()).await {
             Ok(messages) => {
                 self.listening.handler.set_messages(messages.clone());
                 core.tasks.spawn(messages.clone().run());
@@ -416,12 +428,35 @@ impl Assembly {
         }
     }
 
+    /// Files between agents; without messages there are none.
+    async fn open_files(
+        &self,
+        core: &mut Core,
+        messages: &Result<Arc<Messages>, String>,
+    ) -> Result<Arc<Files>, String> {
+        let parts = FilesParts {
+            agent: self.agent,
+            data: self.config.data.clone(),
+            config: self.config.files.clone(),
+            network: core.network.clone(),
+            messages: messages.clone()?,
+        };
+        let files = Files::start(parts, core.shutdown.clone()).await.map_err(|error| {
+            tracing::error!(%error, "this agent takes and sends no files");
+            error.to_string()
+        })?;
+        self.listening.handler.set_files(files.clone());
+        core.tasks.spawn(files.clone().run());
+        Ok(files)
+    }
+
     /// Lets people in, last of all.
     fn open_doors(
         self,
         mut core: Core,
         drive: Option<Drive>,
         messages: Result<Arc<Messages>, String>,
+        files: Result<Arc<Files>, String>,
     ) -> Result<Agent, AgentError> {
         let credentials = Arc::new(Credentials::new(core.ledger.clone())?);
         let tls = DoorTls::new(&self.config.data, self.config.tls.clone(), certificate_names(&self.config));
@@ -463,6 +498,7 @@ impl Assembly {
             mender: core.mender,
             scrubber: core.scrubber,
             credentials,
+            audit: self.audit,
             tls,
             status: StatusBoard::default(),
             struck_off: core.struck_off,
@@ -470,6 +506,7 @@ impl Assembly {
             headroom: self.headroom,
             keeping: core.keeping,
             messages,
+            files,
             discovery,
             shutdown: core.shutdown,
         });

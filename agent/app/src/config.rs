@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shoal_ledger::AgentRoles;
+use shoal_run::{Allow, OwnersWord};
 
 use crate::AgentError;
 use crate::machine::SmartConfig;
@@ -29,6 +30,8 @@ pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const LEDGER_CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 /// Bytes of a disk's free space left to its owner unless said otherwise.
 pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Bytes of files that are sent or received, kept at most unless said otherwise.
+pub const FILES_CAP_BYTES_DEFAULT: u64 = 20 * 1000 * 1000 * 1000;
 /// Names the program that asks disks how they do, over what `agent.toml` says; empty: none is asked.
 pub const SMARTCTL_VARIABLE: &str = "SHOAL_SMARTCTL";
 /// Seconds between two looks for garbage, at most.
@@ -47,6 +50,21 @@ pub struct StoreDirectory {
     pub cap_bytes: Option<u64>,
     /// Bytes of the disk's free space never touched.
     pub reserve_bytes: u64,
+}
+
+/// How much may be kept of files that are sent to and from this computer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesConfig {
+    /// Bytes of all of them, at most; 0: none are taken and none are sent.
+    pub cap_bytes: u64,
+    /// Bytes of the disk's free space never touched.
+    pub reserve_bytes: u64,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self { cap_bytes: FILES_CAP_BYTES_DEFAULT, reserve_bytes: RESERVE_BYTES_DEFAULT }
+    }
 }
 
 /// A certificate and its key given by the admin, PEM files.
@@ -149,8 +167,14 @@ pub struct AgentConfig {
     pub roles: AgentRoles,
     /// How the disks under the stores are asked how they do.
     pub smart: SmartConfig,
+    /// What its owner lets others run on this machine; nothing unless the file says so.
+    pub run: OwnersWord,
+    /// Files that are sent and received.
+    pub files: FilesConfig,
     /// How long things take; of these only the garbage's grace is in the file.
     pub timing: Timing,
+    /// How long and how much the log of messages keeps.
+    pub message_log: MessageLog,
     /// The `shoal` program, which starts peerlets and is some of them; `None`: the one that runs.
     pub program: Option<PathBuf>,
 }
@@ -176,6 +200,22 @@ pub struct ConfigOverrides {
     pub roles: Option<AgentRoles>,
 }
 
+/// How long and how much the log of messages keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageLog {
+    /// Days after which entries go.
+    pub keep_days: u64,
+    /// MiB of all entries; over that the oldest go.
+    pub keep_mib: u64,
+}
+
+impl Default for MessageLog {
+    fn default() -> Self {
+        Self { keep_days: 30, keep_mib: 1024 }
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -194,6 +234,9 @@ struct ConfigFile {
     tls: Option<TlsFiles>,
     roles: Option<AgentRoles>,
     smart: Option<SmartFile>,
+    message_log: Option<MessageLog>,
+    run: Option<RunFile>,
+    files: Option<FilesFile>,
     #[serde(default)]
     store: Vec<StoreFile>,
 }
@@ -206,12 +249,49 @@ struct StoreFile {
     reserve_bytes: Option<u64>,
 }
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilesFile {
+    cap_bytes: Option<u64>,
+    reserve_bytes: Option<u64>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SmartFile {
     program: Option<PathBuf>,
     #[serde(default)]
     devices: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RunFile {
+    any: bool,
+    allow: Vec<String>,
+    as_agent: bool,
+    network: bool,
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+}
+
+impl RunFile {
+    fn word(self) -> Result<OwnersWord, String> {
+        let Self { any, allow, as_agent, network, read, write } = self;
+        let allow = match (any, allow.is_empty()) {
+            (true, true) => Allow::Any,
+            (true, false) => return Err("say either `any = true` or what `allow` names, not both".into()),
+            (false, _) => Allow::only(allow).map_err(|error| format!("allow: {error}"))?,
+        };
+        let straight = |path: &&PathBuf| {
+            let climbs = path.components().any(|part| matches!(part, std::path::Component::ParentDir));
+            path.is_absolute() && !climbs && path.to_str().is_some_and(|text| !text.chars().any(char::is_control))
+        };
+        match read.iter().chain(&write).find(|path| !straight(path)) {
+            Some(path) => Err(format!("{} must be a whole path, such as /var/log, without ..", path.display())),
+            None => Ok(OwnersWord { allow, as_agent, network, read, write }),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -237,7 +317,10 @@ impl AgentConfig {
             tls: None,
             roles: AgentRoles::default(),
             smart: SmartConfig::default(),
+            run: OwnersWord::default(),
+            files: FilesConfig::default(),
             timing: Timing::default(),
+            message_log: MessageLog::default(),
             program: None,
         }
     }
@@ -253,7 +336,8 @@ impl AgentConfig {
         let mut config = Self::new(&data);
         let path = data.join(CONFIG_FILE);
         if let Some(bytes) = secret_file::read(&path)? {
-            config.apply_file(parse(&path, &bytes)?);
+            let file = parse(&path, &bytes)?;
+            config.apply_file(file).map_err(|reason| AgentError::Config { path: path.clone(), reason })?;
         }
         config.apply_overrides(overrides);
         set(&mut config.smart.program, std::env::var_os(SMARTCTL_VARIABLE).map(PathBuf::from));
@@ -284,7 +368,7 @@ impl AgentConfig {
         self.data_listen.unwrap_or(SocketAddr::new(self.listen.ip(), next_port))
     }
 
-    fn apply_file(&mut self, file: ConfigFile) {
+    fn apply_file(&mut self, file: ConfigFile) -> Result<(), String> {
         set(&mut self.name, file.name);
         set(&mut self.site, file.site);
         set(&mut self.dav, file.dav);
@@ -295,11 +379,15 @@ impl AgentConfig {
         set(&mut self.cache_bytes, file.cache_bytes);
         set(&mut self.ledger_cache_bytes, file.ledger_cache_bytes);
         set(&mut self.roles, file.roles);
+        set(&mut self.message_log, file.message_log);
         self.data_listen = file.data_listen;
         self.tls = file.tls;
         if let Some(smart) = file.smart {
             set(&mut self.smart.program, smart.program);
             self.smart.devices = smart.devices;
+        }
+        if let Some(run) = file.run {
+            self.run = run.word().map_err(|reason| format!("[run] {reason}"))?;
         }
         if let Some(seconds) = file.garbage_grace_s {
             self.timing.garbage_grace = Duration::from_secs(seconds);
@@ -316,6 +404,12 @@ impl AgentConfig {
             };
             self.stores = file.store.into_iter().map(store).collect();
         }
+        // What its owner keeps for themselves holds for files too, unless they say otherwise.
+        let reserve_bytes = self.stores.first().map(|store| store.reserve_bytes);
+        let files = file.files.unwrap_or_default();
+        set(&mut self.files.cap_bytes, files.cap_bytes);
+        set(&mut self.files.reserve_bytes, files.reserve_bytes.or(reserve_bytes));
+        Ok(())
     }
 
     fn apply_overrides(&mut self, overrides: &ConfigOverrides) {
@@ -332,6 +426,7 @@ impl AgentConfig {
             store.cap_bytes = overrides.cap_bytes.or(store.cap_bytes);
             set(&mut store.reserve_bytes, overrides.reserve_bytes);
         }
+        set(&mut self.files.reserve_bytes, overrides.reserve_bytes);
     }
 
     fn check(&self, path: &Path) -> Result<(), AgentError> {
@@ -341,6 +436,9 @@ impl AgentConfig {
         }
         if self.smart.devices.iter().any(|device| !device.is_absolute()) {
             return fault("the devices under [smart] must be whole paths, such as /dev/sda");
+        }
+        if self.message_log.keep_days == 0 || self.message_log.keep_mib == 0 {
+            return fault("keep_days and keep_mib under [message_log] must be 1 or more");
         }
         if self.roles.store && self.stores.is_empty() {
             return fault("an agent that stores needs a store directory");
@@ -374,6 +472,9 @@ impl AgentConfig {
             tls: self.tls.clone(),
             roles: (self.roles != AgentRoles::default()).then_some(self.roles),
             smart: None,
+            message_log: None,
+            run: None,
+            files: None,
             store: self.stores.iter().map(store).collect(),
         }
     }
@@ -473,6 +574,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_may_be_run_here_unless_the_owner_says_so() {
+        for text in ["version = 1", "version = 1\n[run]", "version = 1\n[run]\nas_agent = true\nallow = []"] {
+            assert_eq!(load(text).expect("loads").run.allow, Allow::default(), "{text}");
+        }
+        let some = load("version = 1\n[run]\nallow = [\"uptime\", \"/usr/bin/df\"]\nread = [\"/var/log\"]")
+            .expect("loads")
+            .run;
+        assert_eq!(some.allow, Allow::Only(vec!["uptime".into(), "/usr/bin/df".into()]));
+        assert_eq!((some.as_agent, some.network, some.read), (false, false, vec![PathBuf::from("/var/log")]));
+        let any = load("version = 1\n[run]\nany = true\nas_agent = true\nnetwork = true").expect("loads").run;
+        assert_eq!((any.allow, any.as_agent, any.network), (Allow::Any, true, true));
+    }
+
+    #[test]
     fn mistakes_are_told_and_nothing_is_guessed() {
         for (text, expected) in [
             ("", "no `version`"),
@@ -481,6 +596,13 @@ mod tests {
             ("version = 1\nname = \"\"", "1 to 64 characters"),
             ("version = 1\ndav = \"nowhere\"", "dav"),
             ("version = 1\n[smart]\ndevices = [\"-x\"]", "whole paths"),
+            ("version = 1\n[run]\nallow = \"df\"", "expected a sequence"),
+            ("version = 1\n[run]\nallow = [\"../df\"]", "a program's name"),
+            ("version = 1\n[run]\nallow = [\"any\"]", "any = true"),
+            ("version = 1\n[run]\nany = true\nallow = [\"df\"]", "not both"),
+            ("version = 1\n[run]\nshell = true", "shell"),
+            ("version = 1\n[run]\nread = [\"log\"]", "whole path"),
+            ("version = 1\n[run]\nwrite = [\"/a/../b\"]", "whole path"),
             ("version = 1\n[roles]\nstore = false\nmount = false\nvote = false", "does nothing"),
         ] {
             let error = load(text).expect_err(text);

@@ -17,11 +17,13 @@ use shoal_store::ShardStore;
 use shoal_volume::Drive;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::AuditLog;
 use crate::auth::Credentials;
 use crate::check::CheckBoard;
 use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
 use crate::error::AgentError;
+use crate::files::Files;
 use crate::health::Health;
 use crate::keeping::{KeepingBoard, ask_leader};
 use crate::machine::{Background, Wake};
@@ -72,6 +74,8 @@ pub struct AgentContext {
     pub wake: Wake,
     /// Who may sign in; shared by the doors so that a password is hashed once.
     pub credentials: Arc<Credentials>,
+    /// What this agent was told to do that needs a right of its own, and what came of it.
+    pub audit: AuditLog,
     /// Certificate and key for doors that listen beyond loopback.
     pub tls: DoorTls,
     /// Has bad shards made anew.
@@ -84,6 +88,8 @@ pub struct AgentContext {
     pub(crate) keeping: Arc<KeepingBoard>,
     /// Messages and peerlets, or why there are none.
     pub(crate) messages: Result<Arc<Messages>, String>,
+    /// Files sent and received, or why there are none.
+    pub(crate) files: Result<Arc<Files>, String>,
     pub(crate) discovery: Discovery,
     /// Cancelled when this agent is no member any more.
     pub(crate) struck_off: CancellationToken,

@@ -10,6 +10,9 @@
 //! | `ledger/` | the ledger, on agents that mount or vote |
 //! | `store-0/` | shards |
 //! | `ledger-copies/` | encrypted copies of the ledger |
+//! | `messages/` | the mailbox |
+//! | `messages.sock` | the socket for programs of this computer, while an agent runs |
+//! | `files/` | files sent and received |
 //! | `tls/` | the certificate it made for its doors |
 
 use std::fs;

@@ -16,11 +16,14 @@
 //! | 11 | this computer's clock is years off |
 //! | 12 | `shoal node safe`: not safe to switch off now |
 //! | 13 | `shoal pool check`: stripes lack shards or are lost |
+//! | 14 | `shoal run`, `shoal request`: not every agent did it and ended with status 0; `shoal flow run`: a step is not done |
 
 use std::path::PathBuf;
 
 use shoal_consensus::Group;
 use shoal_ledger::{KvError, Rejection, SubmitError};
+
+use crate::audit::AuditError;
 
 /// Why an agent could not start, go on, or do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -228,6 +231,18 @@ impl From<SubmitError> for AgentError {
             SubmitError::Rejected(rejection) => Self::Rejected(rejection),
             SubmitError::NoQuorum(reason) => Self::NoQuorum(reason),
             SubmitError::Kv(error) => Self::Kv(error),
+        }
+    }
+}
+
+impl From<AuditError> for AgentError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Disk { path, error } => Self::directory("keep the audit log in", &path, &error),
+            AuditError::Newer { path, found } => {
+                Self::NewerVersion { what: path.display().to_string(), found, known: crate::audit::ENTRY_VERSION }
+            }
+            error => Self::Internal(error.to_string()),
         }
     }
 }

@@ -17,6 +17,7 @@ use shoal_net::{Handler, Lane, Network, Request, Response};
 use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
 use crate::copies::CopyShelf;
+use crate::files::Files;
 use crate::health::{Health, SelfReport};
 use crate::holdings;
 use crate::keeping::{KeepingBoard, Recutter, recut_here};
@@ -53,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) recutter: OnceLock<Arc<Recutter>>,
     /// There once the mailbox is open.
     pub(crate) messages: OnceLock<Arc<Messages>>,
+    /// There once files can be sent.
+    pub(crate) files: OnceLock<Arc<Files>>,
 }
 
 /// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
@@ -78,6 +81,13 @@ impl AgentHandler {
     pub(crate) fn set_messages(&self, messages: Arc<Messages>) {
         if let Some(parts) = self.parts() {
             let _ = parts.messages.set(messages);
+        }
+    }
+
+    /// From here on it gives pieces of files.
+    pub(crate) fn set_files(&self, files: Arc<Files>) {
+        if let Some(parts) = self.parts() {
+            let _ = parts.files.set(files);
         }
     }
 
@@ -109,6 +119,8 @@ impl Handler for AgentHandler {
                 | Method::Neighbours
                 | Method::Permission
                 | Method::OwnGroups
+                | Method::Directory
+                | Method::FilePiece
         );
         if lane == Lane::Foreground && is_shard {
             parts.foreground.count_shard();
@@ -146,8 +158,17 @@ impl Handler for AgentHandler {
                 Some(messages) => messages.arrive(from, request.body).await,
                 None => wire::refusal(Status::NotReady, "this agent is starting"),
             },
+            (Method::Directory, _) => match parts.messages.get() {
+                Some(messages) => messages.hear(from, request.body).await,
+                None => wire::refusal(Status::NotReady, "this agent is starting"),
+            },
             (Method::Neighbours, _) => parts.neighbours(from, &request),
             (Method::Permission, _) => parts.permission(&request).await,
+            (Method::FilePiece, _) => match (parts.files.get(), wire::decode(&request.head)) {
+                (Some(files), Ok(asked)) => files.piece(from, asked).await,
+                (Some(_), Err(_)) => malformed(),
+                (None, _) => wire::refusal(Status::NotReady, "this agent is starting"),
+            },
             (Method::OwnGroups, _) => parts.looked_up(move |view| groups_of(view, from)).await,
         }
     }

@@ -10,6 +10,7 @@
 //!                                    ├─ shoal-store    stores
 //!                                    ├─ shoal-volume   peers (shards to and from members)
 //!                                    ├─ shoal-dav      door · auth · tls
+//!                                    ├─ messages · files  between agents
 //!                                    └─ upkeep         health · machine · members · renew · keeping · janitor · copies
 //! context: what API, CLI, page and metrics see of all that
 //! ```
@@ -19,6 +20,7 @@
 mod addresses;
 pub mod api;
 mod assembly;
+pub mod audit;
 pub mod auth;
 pub mod census;
 mod check;
@@ -34,6 +36,7 @@ pub mod discover;
 mod door;
 pub mod error;
 mod expiry;
+mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handler;
@@ -72,6 +75,7 @@ mod status_board;
 mod store_gate;
 mod stores;
 mod sweep;
+mod talk;
 pub mod ticket;
 pub mod tls;
 mod transport;

@@ -117,6 +117,7 @@ impl Pair {
                 keeping: Arc::default(),
                 recutter: std::sync::OnceLock::new(),
                 messages: std::sync::OnceLock::new(),
+                files: std::sync::OnceLock::new(),
             });
         }
         Self { hub, ledger, agents, stores, networks, healths, menders, _folders: folders }

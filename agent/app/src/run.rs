@@ -72,6 +72,7 @@ impl Agent {
         let text = serde_json::to_vec_pretty(&credentials).map_err(|error| AgentError::Internal(error.to_string()))?;
         secret_file::replace(&context.data().join(LocalCredentials::FILE_NAME), &text)?;
         let api = Api::new(context.clone());
+        self.tasks.spawn(api::serve_socket(api.clone(), context.data().to_owned(), context.shutdown.clone()));
         self.tasks.spawn(api::serve(listener, tls, api, context.shutdown.clone()));
         Ok(())
     }

@@ -14,6 +14,7 @@ use shoal_store::ShardStore;
 
 use crate::AgentError;
 use crate::assembly::Assembly;
+use crate::audit::AuditLog;
 use crate::clock;
 use crate::config::AgentConfig;
 use crate::context::TICKET_LIFE_LIMIT;
@@ -112,6 +113,9 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
     let config = AgentConfig { api: doors.api_address, dav: doors.dav_address, ..config };
 
     let headroom = room::headroom(&config);
+    let data = config.data.clone();
+    let audit = tokio::task::spawn_blocking(move || AuditLog::open(&data, agent)).await;
+    let audit = audit.map_err(|error| AgentError::Internal(format!("opening the audit log: {error}")))??;
     let (store, own_stores) = open_store(&config, &headroom).await?.unzip();
     let own = own_record(agent, &config, &listening, store.as_ref());
     let was_struck_off = standing::is_struck_off(&config.data);
@@ -156,6 +160,7 @@ pub async fn start(config: AgentConfig, entry: Entry) -> Result<Started, AgentEr
         store,
         own_stores,
         headroom,
+        audit,
         listening,
         doors,
     };

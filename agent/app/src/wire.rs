@@ -68,10 +68,15 @@ pub(crate) enum Method {
     Permission = 22,
     /// Which groups is the asker in? Answers their names. Asked by agents without a ledger.
     OwnGroups = 23,
+    /// A word of the directory of who offers what: [`dci_proto::directory::DirectoryMessage`] in the body, postcard. Neighbours
+    /// only.
+    Directory = 25,
+    /// A piece of a file that was offered to the asker: [`FilePiece`]; its bytes come in the body.
+    FilePiece = 24,
 }
 
 impl Method {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 24] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -94,6 +99,8 @@ impl Method {
         Self::Neighbours,
         Self::Permission,
         Self::OwnGroups,
+        Self::Directory,
+        Self::FilePiece,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -141,6 +148,26 @@ impl Status {
     pub(crate) fn of(number: u16) -> Self {
         Self::ALL.into_iter().find(|status| *status as u16 == number).unwrap_or(Self::Failed)
     }
+}
+
+/// Bytes of a piece of a file, at most.
+pub(crate) const FILE_PIECE_LIMIT_BYTES: u32 = 4 * 1024 * 1024;
+/// The list of a transfer's files, where a piece of that is asked for.
+pub(crate) const MANIFEST_NUMBER: u32 = u32::MAX;
+
+/// Give a piece of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FilePiece {
+    /// Of which transfer.
+    pub(crate) transfer: [u8; 16],
+    /// Which file, by its place in the list.
+    pub(crate) file: u32,
+    /// From which byte.
+    pub(crate) offset: u64,
+    /// How many.
+    pub(crate) length: u32,
+    /// Bytes of the transfer that the asker has, for who watches.
+    pub(crate) have: u64,
 }
 
 /// Keep this shard.
@@ -432,6 +459,7 @@ mod tests {
             let _ = decode::<ScrubAsk>(&bytes);
             let _ = decode::<ShardsFound>(&bytes);
             let _ = decode::<Vec<AgentId>>(&bytes);
+            let _ = postcard::from_bytes::<dci_proto::directory::DirectoryMessage>(&bytes);
             let _ = decode::<crate::messages::permission::Question>(&bytes);
             let _ = decode::<crate::messages::permission::Permission>(&bytes);
             let _ = decode::<Vec<BadPlace>>(&bytes);

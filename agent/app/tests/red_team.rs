@@ -213,7 +213,7 @@ async fn what_is_not_right_is_refused_counted_and_nowhere_in_the_log() {
     (old.sent_ms, old.expires_ms) = (old.sent_ms - 700_000, old.sent_ms - 100_000);
     scene.refuses("expired", "out_of_time", 9, &rogue.signed(old)).await;
     let mut early = good("evil early");
-    (early.sent_ms, early.expires_ms) = (early.sent_ms + 3_600_000, early.expires_ms + 3_600_000);
+    (early.sent_ms, early.expires_ms) = (early.sent_ms + 2 * 86_400_000, early.expires_ms + 2 * 86_400_000);
     scene.refuses("from the future", "out_of_time", 9, &rogue.signed(early)).await;
 
     // Hops.

@@ -176,7 +176,8 @@ impl AgentProcess {
     /// If it cannot be run.
     pub fn shoal(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.options.binary);
-        Ok(command.args(arguments).arg("--data").arg(&self.options.data).stdin(Stdio::null()).output()?)
+        // Before the rest, which may end with another program's arguments.
+        Ok(command.arg("--data").arg(&self.options.data).args(arguments).stdin(Stdio::null()).output()?)
     }
 
     /// Runs a `shoal` command against it with `--json` and reads what it prints.

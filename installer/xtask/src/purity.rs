@@ -12,7 +12,16 @@ use crate::steps::{cargo, workspace_root};
 const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care", "shoal-flow"];
 
 /// Folders of other crates that decide and touch nothing.
-const PURE_FOLDERS: &[&str] = &["peerlets/host/src/core", "peerlets/host/src/framing", "agent/app/src/sweep"];
+const PURE_FOLDERS: &[&str] = &[
+    "peerlets/host/src/core",
+    "peerlets/host/src/framing",
+    "peerlets/chat/src/core",
+    "peerlets/whiteboard/src/core",
+    "peerlets/files/src/format",
+    "peerlets/host/src/core",
+    "peerlets/host/src/framing",
+    "agent/app/src/sweep",
+];
 
 /// Packages that no pure crate may have among its dependencies, however far down.
 const IMPURE_PACKAGES: &[&str] =
@@ -49,8 +58,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-flow", &[]),
+    ("shoal-client", &[]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),
     ("shoal-peerlets", &["dci-proto"]),
+    ("shoal-run", &["dci-proto"]),
+    ("shoal-chat", &["dci-proto"]),
+    ("shoal-whiteboard", &["dci-proto"]),
+    ("shoal-file-exchange", &["dci-proto"]),
     ("shoal-net", &["dci-proto"]),
     ("shoal-consensus", &["dci-proto", "shoal-files", "shoal-ledger"]),
     ("shoal-simulation", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care"]),

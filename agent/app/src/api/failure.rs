@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use shoal_ledger::{KvError, Rejection, SubmitError, UserRole};
 
 use super::types::ApiError;
+use crate::audit::AuditError;
 use crate::error::AgentError;
 
 /// A failed call.
@@ -69,6 +70,31 @@ impl Failure {
         failure
     }
 
+    /// Not now, for a reason of this agent's own.
+    pub(super) fn later(reason: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, None);
+        failure.retry_after = Some(Duration::from_secs(2));
+        failure
+    }
+
+    /// With a status of its own.
+    pub(super) fn with(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self::new(status, reason, None)
+    }
+
+    /// As the API shows it.
+    pub(super) fn error(&self) -> &ApiError {
+        &self.error
+    }
+
+    /// The sentence, and what to do next.
+    pub(super) fn advice(&self) -> String {
+        match &self.error.hint {
+            Some(hint) => format!("{}. {hint}", self.error.error.trim_end_matches('.')),
+            None => self.error.error.clone(),
+        }
+    }
+
     /// The sentence.
     pub(super) fn sentence(&self) -> &str {
         &self.error.error
@@ -106,6 +132,12 @@ impl From<SubmitError> for Failure {
             SubmitError::NoQuorum(_) => Self::unavailable(error.to_string()),
             SubmitError::Kv(error) => error.into(),
         }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), None)
     }
 }
 

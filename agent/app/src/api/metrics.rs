@@ -14,6 +14,7 @@ use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
 use crate::context::AgentContext;
+use crate::files::Files;
 use crate::messages::Messages;
 use crate::status::{NodeStatus, StatusReport};
 use crate::words::reason_label;
@@ -115,6 +116,9 @@ async fn exposition(agent: &AgentContext) -> Result<String, Failure> {
     if let Ok(messages) = &agent.messages {
         plane(&mut page, messages);
     }
+    if let Ok(files) = &agent.files {
+        files_metrics(&mut page, files);
+    }
     Ok(page.0)
 }
 
@@ -208,6 +212,19 @@ fn door_metrics(page: &mut Page, stats: &DoorStats) {
     page.latencies("dav_request_seconds", "Time to answer WebDAV requests.", stats);
 }
 
+fn files_metrics(page: &mut Page, files: &Files) {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+    let counts = files.counts();
+    page.counter("file_bytes_pulled_total", "Bytes of files fetched from other agents.", count(&counts.pulled));
+    page.counter("file_bytes_served_total", "Bytes of files given to other agents.", count(&counts.served));
+    page.counter(
+        "file_pieces_refused_total",
+        "Pieces of files that were asked for and not given.",
+        count(&counts.refused),
+    );
+    page.gauge("file_bytes_kept", "Bytes kept of files that are sent or received.", files.room_bytes().0 as f64);
+}
+
 fn plane(page: &mut Page, messages: &Messages) {
     let traffic = messages.traffic();
     page.gauge("message_neighbours", "Agents messages are handed to directly.", traffic.neighbours as f64);
@@ -222,6 +239,18 @@ fn plane(page: &mut Page, messages: &Messages) {
     let refused = messages.refusals().counts();
     let samples: Vec<_> = refused.iter().map(|(reason, count)| (label("reason", reason), *count as f64)).collect();
     page.metric("messages_refused_total", "counter", "Messages that were refused, by reason.", &samples);
+    let (known, noted, refused) = messages.directory_sizes();
+    page.gauge("directory_offers", "Agents whose peerlets are known here.", known as f64);
+    page.gauge(
+        "directory_versions_noted",
+        "Offers of agents that neighbours have and are to be asked for.",
+        noted as f64,
+    );
+    page.counter(
+        "directory_offers_refused_total",
+        "Offers that were no offers, of no member or not signed right.",
+        refused,
+    );
 }
 
 #[cfg(test)]

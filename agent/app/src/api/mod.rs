@@ -4,14 +4,19 @@
 //! The CLI, the page and scripts call the same calls with the same rights. Everything but `/healthz`, the sign-in page
 //! and its assets wants to know who asks (`caller`).
 
+mod audit;
+pub mod boards;
 mod caller;
 mod care;
+pub mod chat;
 mod events;
 mod failure;
+pub mod files;
 mod handlers;
 pub mod messages;
 mod metrics;
 mod pages;
+mod rights;
 mod scrub;
 mod serve;
 mod session;
@@ -25,14 +30,25 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 
+pub use rights::{GroupChange, GroupMember, GroupView, RightGrant, RightView, TypeChange, TypeView};
 pub use scrub::ScrubStart;
 pub use serve::serve;
 
 use crate::context::AgentContext;
+use crate::talk::{Chats, Whiteboards};
 use session::Sessions;
+
+/// Serves the socket for programs of this computer, in a data directory, until `shutdown`.
+pub(crate) async fn serve_socket(
+    api: Arc<Api>,
+    data: std::path::PathBuf,
+    shutdown: tokio_util::sync::CancellationToken,
+) {
+    messages::doors::socket::serve(api, data, shutdown).await;
+}
 
 /// Bytes of a request's body, at most.
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -44,13 +60,21 @@ pub struct Api {
     started: Instant,
     /// Looks at every stripe, one at a time.
     looks: Semaphore,
+    /// What people say; none where this agent has no messages.
+    chats: Option<Arc<Chats>>,
+    /// What people draw; likewise.
+    whiteboards: Option<Arc<Whiteboards>>,
 }
 
 impl Api {
     /// The API of a running agent.
     #[must_use]
     pub fn new(agent: Arc<AgentContext>) -> Arc<Self> {
-        Arc::new(Self { agent, sessions: Mutex::default(), started: Instant::now(), looks: Semaphore::new(1) })
+        let messages = agent.messages.as_ref().ok();
+        let chats = messages.and_then(|messages| Chats::new(messages.clone(), agent.data(), agent.shutdown_token()));
+        let whiteboards = messages.and_then(|messages| Whiteboards::new(messages.clone(), agent.shutdown_token()));
+        let (sessions, looks) = (Mutex::default(), Semaphore::new(1));
+        Arc::new(Self { agent, sessions, started: Instant::now(), looks, chats, whiteboards })
     }
 }
 
@@ -79,17 +103,40 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/trash", get(trash::list))
         .route("/trash/restore", post(trash::restore))
         .route("/trash/empty", post(trash::empty))
+        .route("/rights", get(rights::rights).put(rights::grant))
+        .route("/rights/{user}/{type}", delete(rights::revoke))
+        .route("/groups", get(rights::groups))
+        .route("/groups/{name}", put(rights::put_group).delete(rights::remove_group))
+        .route("/types", get(rights::types))
+        .route("/types/{type}", put(rights::put_type).delete(rights::reset_type))
+        .route("/audit", get(audit::list))
         .route("/users", get(handlers::users))
         .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user))
-        .merge(messages::routes());
+        .merge(messages::routes())
+        .merge(chat::routes())
+        .merge(boards::routes())
+        .merge(files::routes());
     Router::new()
         .nest("/api/v1", v1)
+        .merge(messages::doors::soap_routes())
         .route("/metrics", get(metrics::scrape))
         .route("/healthz", get(handlers::health))
         .route("/", get(pages::status))
         .route("/sign-in", get(pages::sign_in_form).post(pages::sign_in))
         .route("/sign-out", post(pages::sign_out))
         .route("/nodes/{node}/{action}", post(pages::node))
+        .route("/chat", get(pages::chat))
+        .route("/chat/{room}", get(pages::chat_room))
+        .route("/chat/with/{user}", get(pages::chat_with))
+        .route("/whiteboard", get(pages::whiteboards))
+        .route("/whiteboard/{board}", get(pages::whiteboard))
+        .route("/assets/board.js", get(pages::board_script))
+        .route("/assets/talk.css", get(pages::talk_style))
+        .route("/assets/chat.js", get(pages::chat_script))
+        .route("/files", get(files::page))
+        .route("/run", get(pages::run))
+        .route("/assets/run.js", get(pages::run_script))
+        .route("/assets/files.js", get(pages::files_script))
         .route("/assets/style.css", get(pages::style))
         .route("/assets/live.js", get(pages::script))
         .fallback(failure::not_found)

@@ -13,6 +13,7 @@ use super::Api;
 use super::caller::{COOKIE, Caller, cookie, same_origin};
 use super::failure::Failure;
 use super::serve::Remote;
+use crate::page::talk::{self, ChatPlace};
 use crate::page::{self, PageInput, System};
 
 /// What the sign-in form sends.
@@ -41,6 +42,43 @@ pub(super) async fn status(
         report: &report,
     };
     Ok(page::status(&input).into_response())
+}
+
+pub(super) async fn chat() -> Redirect {
+    Redirect::to("/chat/lobby")
+}
+
+pub(super) async fn chat_room(caller: Result<Caller, Failure>, Path(room): Path<String>) -> Result<Response, Failure> {
+    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+    let room: shoal_chat::RoomName =
+        room.parse().map_err(|error: shoal_chat::NameError| Failure::missing(error.to_string()))?;
+    Ok(talk::chat(&caller.user, ChatPlace::Room(room.as_str())).into_response())
+}
+
+pub(super) async fn chat_with(
+    State(api): State<Arc<Api>>,
+    caller: Result<Caller, Failure>,
+    Path(other): Path<String>,
+) -> Result<Response, Failure> {
+    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+    if api.user(&other)?.is_none() {
+        return Err(Failure::missing(format!("there is no user {other}")));
+    }
+    Ok(talk::chat(&caller.user, ChatPlace::With(&other)).into_response())
+}
+
+pub(super) async fn whiteboards() -> Redirect {
+    Redirect::to(&format!("/whiteboard/{}", shoal_whiteboard::BOARD_USUAL))
+}
+
+pub(super) async fn whiteboard(
+    caller: Result<Caller, Failure>,
+    Path(board): Path<String>,
+) -> Result<Response, Failure> {
+    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+    let board: shoal_whiteboard::BoardName =
+        board.parse().map_err(|error: shoal_whiteboard::NameError| Failure::missing(error.to_string()))?;
+    Ok(talk::whiteboard(&caller.user, board.as_str()).into_response())
 }
 
 /// The drive as the visitor reaches it: on the host they came to, if the drive listens there, else where it listens.
@@ -125,6 +163,31 @@ pub(super) async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
 }
 
+pub(super) async fn files_script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::FILES_SCRIPT).into_response()
+}
+
 pub(super) async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT).into_response()
+}
+
+pub(super) async fn talk_style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], talk::STYLE).into_response()
+}
+
+pub(super) async fn chat_script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], talk::CHAT_SCRIPT).into_response()
+}
+
+pub(super) async fn board_script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], talk::BOARD_SCRIPT).into_response()
+}
+
+pub(super) async fn run(State(api): State<Arc<Api>>, caller: Result<Caller, Failure>) -> Result<Response, Failure> {
+    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+    Ok(page::run::run(&api.agent.pool()?.name, &caller.user).into_response())
+}
+
+pub(super) async fn run_script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::run::SCRIPT).into_response()
 }

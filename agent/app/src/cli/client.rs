@@ -18,9 +18,9 @@ const ANSWER_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// An agent's API, signed in.
 pub(super) struct Client {
-    base: String,
-    authorization: String,
-    agent: ureq::Agent,
+    pub(super) base: String,
+    pub(super) authorization: String,
+    pub(super) agent: ureq::Agent,
 }
 
 impl Client {
@@ -54,19 +54,16 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, CliError> {
+        self.answer(path, self.request(method, path, body)?)
+    }
+
+    /// Hands in bytes as they are.
+    pub(super) fn put<T: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<T, CliError> {
+        self.answer(path, self.request_of(Method::PUT, path, "application/octet-stream", bytes)?)
+    }
+
+    fn answer<T: DeserializeOwned>(&self, path: &str, request: Request<Vec<u8>>) -> Result<T, CliError> {
         let failed = |reason: String| CliError::NoAgent { address: self.base.clone(), reason };
-        let bytes = if method == Method::GET {
-            Vec::new()
-        } else {
-            serde_json::to_vec(body).map_err(|error| CliError::Failed(error.to_string()))?
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/api/v1/{path}", self.base))
-            .header("Authorization", &self.authorization)
-            .header("Content-Type", "application/json")
-            .body(bytes)
-            .map_err(|error| CliError::Usage(error.to_string()))?;
         let mut response = self.agent.run(request).map_err(|error| failed(error.to_string()))?;
         let status = response.status().as_u16();
         let text = response
@@ -76,12 +73,72 @@ impl Client {
             .read_to_string()
             .map_err(|error| failed(error.to_string()))?;
         if !(200..300).contains(&status) {
+            return Err(refusal(status, &text));
+        }
+        let text = if text.is_empty() { "null" } else { &text };
+        serde_json::from_str(text).map_err(|error| CliError::Failed(format!("the agent's answer to {path}: {error}")))
+    }
+
+    /// A call, signed in; only one that is no GET has a body.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Request<Vec<u8>>, CliError> {
+        let bytes = if method == Method::GET {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).map_err(|error| CliError::Failed(error.to_string()))?
+        };
+        self.request_of(method, path, "application/json", bytes)
+    }
+
+    fn request_of(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Request<Vec<u8>>, CliError> {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1/{path}", self.base))
+            .header("Authorization", &self.authorization)
+            .header("Content-Type", content_type)
+            .body(bytes)
+            .map_err(|error| CliError::Usage(error.to_string()))
+    }
+}
+
+/// What an agent that did not do it says.
+pub(super) fn refusal(status: u16, text: &str) -> CliError {
+    let error = serde_json::from_str(text).unwrap_or_else(|_| ApiError::new(format!("status {status}: {text}")));
+    CliError::Api { status, error }
+}
+
+impl Client {
+    /// Bytes from an offset on, as they come. They may take long, so only silence ends them.
+    pub(super) fn open_from(&self, path: &str, offset: u64) -> Result<impl std::io::Read + use<>, CliError> {
+        let failed = |reason: String| CliError::NoAgent { address: self.base.clone(), reason };
+        let request = self
+            .agent
+            .get(format!("{}/api/v1/{path}", self.base))
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(ANSWER_DEADLINE))
+            .build()
+            .header("Authorization", &self.authorization)
+            .header("Range", format!("bytes={offset}-"));
+        let mut response = request.call().map_err(|error| failed(error.to_string()))?;
+        let status = response.status().as_u16();
+        if !(200..300).contains(&status) {
+            let text = response.body_mut().read_to_string().unwrap_or_default();
             let error =
                 serde_json::from_str(&text).unwrap_or_else(|_| ApiError::new(format!("status {status}: {text}")));
             return Err(CliError::Api { status, error });
         }
-        let text = if text.is_empty() { "null" } else { &text };
-        serde_json::from_str(text).map_err(|error| CliError::Failed(format!("the agent's answer to {path}: {error}")))
+        Ok(response.into_body().into_reader())
     }
 }
 

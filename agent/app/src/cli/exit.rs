@@ -20,6 +20,9 @@ pub enum CliError {
     /// Something of the volume lacks shards or is lost; what has been told.
     #[error("the volume is not whole: {0}")]
     NotWhole(String),
+    /// Not every agent did what it was told; what each did has been told.
+    #[error("{0}")]
+    NotAllDone(String),
     /// A person stopped it with Ctrl-C; what was done has been told.
     #[error("{0}")]
     Interrupted(String),
@@ -65,6 +68,7 @@ impl CliError {
             Self::Refused(_) => 5,
             Self::NotSafe(_) => 12,
             Self::NotWhole(_) => 13,
+            Self::NotAllDone(_) => 14,
             Self::Interrupted(_) => 130,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {

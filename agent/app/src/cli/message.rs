@@ -10,7 +10,7 @@ use super::client::Client;
 use super::commands::segment;
 use super::duration;
 use super::print::{answer, say, table, time};
-use super::{AgentChoice, CliError};
+use super::{AgentChoice, CliError, follow};
 use crate::api::messages::types::{
     EntryView, LogFilter, LogPage, MessageStates, ReplayRequest, SendRequest, SentAnswer, SentView, StateView, To,
 };
@@ -232,24 +232,18 @@ pub(super) fn as_query(filter: &LogFilter) -> Result<String, CliError> {
 pub(super) struct LogOptions {
     #[command(flatten)]
     pub(super) filter: FilterOptions,
+    /// Go on with what is logged from now on, and with what becomes of it, until Ctrl-C.
+    #[arg(long, conflicts_with = "until")]
+    pub(super) follow: bool,
 }
 
 pub(super) fn log(agent: &AgentChoice, options: &LogOptions, json: bool) -> Result<(), CliError> {
     let client = Client::open(agent)?;
-    let mut filter = options.filter.filter()?;
-    let wanted = filter.limit.unwrap_or(usize::MAX);
-    let mut all = LogPage { entries: Vec::new(), next: None, damaged: 0 };
-    loop {
-        let page: LogPage = client.get(&format!("log?{}", as_query(&filter)?))?;
-        all.entries.extend(page.entries);
-        all.damaged += page.damaged;
-        all.next = page.next;
-        filter.after = page.next;
-        if page.next.is_none() || all.entries.len() >= wanted {
-            break;
-        }
+    let filter = options.filter.filter()?;
+    if options.follow {
+        return follow::follow(&client, &filter, json);
     }
-    all.entries.truncate(wanted);
+    let all = newest(&client, filter)?;
     if json {
         return answer(&all);
     }
@@ -265,8 +259,26 @@ pub(super) fn log(agent: &AgentChoice, options: &LogOptions, json: bool) -> Resu
     Ok(())
 }
 
+/// As many of the newest entries as wanted, the newest first.
+pub(super) fn newest(client: &Client, mut filter: LogFilter) -> Result<LogPage, CliError> {
+    let wanted = filter.limit.unwrap_or(usize::MAX);
+    let mut all = LogPage { entries: Vec::new(), next: None, damaged: 0 };
+    loop {
+        let page: LogPage = client.get(&format!("log?{}", as_query(&filter)?))?;
+        all.entries.extend(page.entries);
+        all.damaged += page.damaged;
+        all.next = page.next;
+        filter.after = page.next;
+        if page.next.is_none() || all.entries.len() >= wanted {
+            break;
+        }
+    }
+    all.entries.truncate(wanted);
+    Ok(all)
+}
+
 /// A line of the log.
-fn row(entry: &EntryView) -> Vec<String> {
+pub(super) fn row(entry: &EntryView) -> Vec<String> {
     let from = match &entry.from.user {
         Some(user) => format!("{user}@{}", entry.from.name),
         None => entry.from.name.clone(),

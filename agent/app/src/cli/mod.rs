@@ -3,19 +3,28 @@
 //! Standard output carries the answer and nothing else; everything else goes to standard error. `--json` prints the
 //! API's answer as it is.
 
+mod audit;
+mod chat;
 mod client;
 mod commands;
 mod discover;
 mod drain;
 mod duration;
 mod exit;
+mod files;
+mod flow;
+mod follow;
 mod message;
 mod node;
 mod peerlet;
 mod policy;
 mod pool;
 pub(crate) mod print;
+mod request;
+mod rights;
+mod run;
 mod scrub;
+mod stream;
 mod sweep;
 mod trash;
 mod up;
@@ -25,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use commands::segment as escaped;
 pub use exit::CliError;
 
 /// Shoal pools the spare disk of a group's PCs into one drive.
@@ -36,7 +46,8 @@ pub use exit::CliError;
 /// there, there already, in use); 6 the data directory cannot be used; 7 a port is in use; 8 written by a newer
 /// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
 /// computer's clock is years off; 12 the agent is not safe to switch off;
-/// 13 the volume lacks shards or has lost some; 130 stopped with Ctrl-C.
+/// 13 the volume lacks shards or has lost some; 14 not every agent did it and ended with status 0, or a step of a flow is not done;
+/// 130 stopped with Ctrl-C.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
 struct Arguments {
@@ -155,6 +166,14 @@ enum Command {
     ///
     /// Example: shoal send word-count --on office-pc "how many words are these"
     Send(message::MessageOptions),
+    /// Send a message to a peerlet on other agents, wait, and print what they answer as it comes.
+    ///
+    /// Answers go to standard output, after the agent's name where there are several recipients; who did not deal with it,
+    /// and why, to standard error. With --json each event is a line as it comes: sent, state, reply, done. Ends with code 0
+    /// only if every recipient dealt with it and ended with status 0, else with 14.
+    ///
+    /// Example: shoal request word-count --on office-pc,lab-2 "how many words are these"
+    Request(request::RequestOptions),
     /// What became of a message that was sent from this agent, at each recipient.
     ///
     /// Example: shoal message 0198c0de-…
@@ -170,11 +189,27 @@ enum Command {
     ///
     /// Example: shoal replay 17 18 --on lab-2
     Replay(message::ReplayOptions),
+    /// Which agent of the pool has which peerlets, and whether it is online.
+    ///
+    /// Example: shoal peerlets
+    Peerlets,
+    /// Talk to the others: in a room, or to one user. What is typed is said; /help tells what else there is.
+    ///
+    /// Shows what was said before, then what is said; on behalf of --user with this computer's agent. In a pipe it says what it
+    /// reads and ends; with --follow it goes on showing. With --json each event is a line.
+    ///
+    /// Example: shoal chat --user ana lab
+    Chat(chat::ChatOptions),
     /// The peerlets of this agent.
     ///
     /// Example: shoal peerlet add ./word-count
     #[command(subcommand)]
     Peerlet(peerlet::PeerletCommand),
+    /// Send files and folders to other agents, see how far they are, and take out what came.
+    ///
+    /// Example: shoal files send photos --on lab-2 --wait
+    #[command(subcommand)]
+    Files(files::FilesCommand),
     /// Starts a peerlet's program held to its limits; for agents.
     #[command(name = crate::messages::LAUNCHER_WORD, hide = true, disable_help_flag = true)]
     PeerletLauncher {
@@ -187,6 +222,39 @@ enum Command {
         /// Its type.
         kind: String,
     },
+    /// Who has a right to send what needs one, such as `run`.
+    ///
+    /// Example: shoal right grant ana run --for 8h
+    #[command(subcommand)]
+    Right(rights::RightCommand),
+    /// Names that stand for several agents.
+    ///
+    /// Example: shoal group set lab pc-1 pc-2
+    #[command(subcommand)]
+    Group(rights::GroupCommand),
+    /// What it takes to send messages of a type.
+    ///
+    /// Example: shoal type set chat --role viewer
+    #[command(subcommand)]
+    Type(rights::TypeCommand),
+    /// Run a command on one agent or many, and see what each prints as it comes.
+    ///
+    /// Off until an admin gives you the right (`shoal right grant USER run`) and the owner of each PC allows the command ([run] in
+    /// its agent.toml). What a command prints on its standard error comes on standard error. Ctrl-C ends the watching, not the
+    /// commands. With --json each event is a line as it comes (sent, output, state, ended), the last one a summary. Ends with
+    /// code 0 only if every agent ran the command and it ended with status 0, else with 14.
+    ///
+    /// Example: shoal run --all -- uptime
+    Run(run::RunOptions),
+    /// Tasks in several steps on several agents, what one gives going into the next. See docs/flows.md.
+    ///
+    /// Example: shoal flow run readings.toml
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
+    /// What this agent was told to do that needs a right: who wanted it, when, and what came of it. For admins.
+    ///
+    /// Example: shoal audit --type run
+    Audit(audit::AuditOptions),
     /// Check the pool as a whole, or recover one that lost its voters for good.
     ///
     /// Example: shoal pool check
@@ -371,11 +439,21 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Repair { plan } => drain::repair(agent, *plan, json),
         Command::User(command) => commands::user(agent, command, json),
         Command::Send(options) => message::send(agent, options, json),
+        Command::Request(options) => request::request(agent, options, json),
         Command::Message { id } => message::states(agent, *id, json),
         Command::Log(options) => message::log(agent, options, json),
+        Command::Chat(options) => chat::chat(agent, options, json),
         Command::Replay(options) => message::replay(agent, options, json),
+        Command::Peerlets => peerlet::all(agent, json),
         Command::Peerlet(command) => peerlet::peerlet(agent, command, json),
+        Command::Files(command) => files::files(agent, command, json),
         Command::PeerletLauncher { .. } | Command::PeerletProgram { .. } => Ok(()),
+        Command::Right(command) => rights::right(agent, command, json),
+        Command::Group(command) => rights::group(agent, command, json),
+        Command::Type(command) => rights::kind(agent, command, json),
+        Command::Run(options) => run::run(agent, options, json),
+        Command::Flow(command) => flow::flow(agent, command, json),
+        Command::Audit(options) => audit::audit(agent, options, json),
         Command::Pool(PoolCommand::Check) => pool::check(agent, json),
         Command::Pool(PoolCommand::Recover { from, yes, force }) => {
             pool::recover(agent, from.as_deref(), *yes, *force, json)

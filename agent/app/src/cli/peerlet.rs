@@ -1,4 +1,4 @@
-//! `shoal peerlet`: the peerlets of this computer's agent.
+//! `shoal peerlets`: who has which; `shoal peerlet`: the peerlets of this computer's agent.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::client::Client;
 use super::commands::segment;
 use super::print::{answer, say, table};
 use super::{AgentChoice, CliError};
-use crate::api::messages::types::{AddPeerlet, AddedPeerlet, PeerletsOfAgent};
+use crate::api::messages::types::{AddPeerlet, AddedPeerlet, PeerletDirectory, PeerletView, PeerletsOfAgent};
 
 #[derive(Subcommand)]
 pub(super) enum PeerletCommand {
@@ -61,14 +61,40 @@ pub(super) fn peerlet(agent: &AgentChoice, command: &PeerletCommand, json: bool)
             if json {
                 return answer(&own);
             }
-            let rows = own.peerlets.iter().map(|peerlet| {
-                let executes = if peerlet.executes { "executes" } else { "" };
-                let (kind, version, mode) = (peerlet.kind.clone(), peerlet.version.clone(), peerlet.mode.clone());
-                vec![kind, version, mode, executes.to_owned(), peerlet.description.clone()]
-            });
-            table(&["TYPE", "VERSION", "MODE", "", "WHAT IT DOES"], rows);
+            table(&["TYPE", "VERSION", "MODE", "WHAT IT DOES"], own.peerlets.iter().map(columns));
             own.faults.iter().for_each(|fault| say!("cannot be used: {fault}"));
         }
     }
     Ok(())
+}
+
+/// Type, version, mode and what it does.
+fn columns(peerlet: &PeerletView) -> Vec<String> {
+    let executes = if peerlet.executes { " (executes: takes a right of its own)" } else { "" };
+    let does = format!("{}{executes}", peerlet.description);
+    vec![peerlet.kind.clone(), peerlet.version.clone(), peerlet.mode.clone(), does]
+}
+
+pub(super) fn all(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
+    let directory: PeerletDirectory = Client::open(agent)?.get("peerlets")?;
+    if json {
+        return answer(&directory);
+    }
+    table(&["AGENT", "ONLINE", "TYPE", "VERSION", "MODE", "WHAT IT DOES"], directory.agents.iter().flat_map(rows));
+    Ok(())
+}
+
+/// A row for each peerlet of an agent; one that says why there is none, where there is none.
+fn rows(of: &PeerletsOfAgent) -> Vec<Vec<String>> {
+    let head = || vec![of.name.clone(), if of.online { "yes" } else { "no" }.to_owned()];
+    let nothing = |why: String| [head(), vec!["-".into(), "-".into(), "-".into(), why]].concat();
+    let mut rows: Vec<Vec<String>> = of.peerlets.iter().map(|peerlet| [head(), columns(peerlet)].concat()).collect();
+    if of.version.is_none() {
+        rows.push(nothing("not heard of yet".to_owned()));
+    } else if of.left_out > 0 {
+        rows.push(nothing(format!("{} more, which only it tells: `shoal peerlet list` there", of.left_out)));
+    } else if rows.is_empty() {
+        rows.push(nothing("no peerlets".to_owned()));
+    }
+    rows
 }

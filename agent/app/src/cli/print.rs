@@ -16,6 +16,11 @@ pub(crate) use say;
 /// file it is written to is no reason to.
 pub(crate) fn line(text: &str) {
     let text = text.split('\n').map(harmless).collect::<Vec<_>>().join("\n");
+    raw(&text);
+}
+
+/// Prints a line as it is, for what is harmless or coloured already.
+pub(super) fn raw(text: &str) {
     let printed = writeln!(std::io::stdout(), "{text}");
     if printed.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         std::process::exit(0);
@@ -44,7 +49,7 @@ pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 }
 
 /// Text without what a terminal takes for orders: names of files are anybody's.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let shown = |char: char| if char.is_control() { char.escape_default().collect() } else { char.to_string() };
     text.chars().map(shown).collect()
 }

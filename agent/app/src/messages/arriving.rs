@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dci_proto::AgentId;
@@ -17,8 +16,8 @@ use crate::wire::{self, Status};
 
 /// Requests of one neighbour under way at once; further ones are told to come again.
 const UNDER_WAY_LIMIT: usize = 2;
-/// How far ahead of this agent's time a message may have been sent.
-const AHEAD_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How far ahead of this agent's time a message may have been sent: as far as agents may be apart, and a little on its way.
+const AHEAD_LIMIT_MS: u64 = super::clock::AHEAD_LIMIT_MS + 10 * 60 * 1_000;
 
 /// A request of a neighbour while it is under way.
 struct UnderWay<'a> {
@@ -94,7 +93,7 @@ impl Messages {
     }
 
     /// Whether the router knows it as a neighbour; one that is there and was not seen yet, it knows from now on.
-    fn is_linked(&self, from: AgentId) -> bool {
+    pub(super) fn is_linked(&self, from: AgentId) -> bool {
         if self.router().neighbours().any(|known| known == from) {
             return true;
         }
@@ -145,8 +144,7 @@ impl Messages {
             return refuse(&self.refusals.stranger, "its agent is no member");
         }
         let now_ms = self.now_ms();
-        let ahead_ms = u64::try_from(AHEAD_LIMIT.as_millis()).unwrap_or(u64::MAX);
-        if message.expires_ms <= now_ms || message.sent_ms > now_ms.saturating_add(ahead_ms) {
+        if message.expires_ms <= now_ms || message.sent_ms > now_ms.saturating_add(AHEAD_LIMIT_MS) {
             return refuse(&self.refusals.out_of_time, "its time is over or has not begun");
         }
         if !is_signed_by(origin, &signed_bytes(message), &envelope.signature) {

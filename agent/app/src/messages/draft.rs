@@ -63,7 +63,7 @@ impl Draft {
 }
 
 /// An id nothing else has; those made later are greater.
-pub(super) fn new_id() -> MessageId {
+pub(crate) fn new_id() -> MessageId {
     MessageId(*uuid::Uuid::now_v7().as_bytes())
 }
 
@@ -130,7 +130,12 @@ impl Messages {
         let question = Question { user: user.as_str().to_owned(), kind: draft.kind.clone(), policy };
         match self.permissions.ask(question).await {
             Permission::Given => Ok(()),
-            Permission::Denied(why) => Err(SendError::Denied(why)),
+            Permission::Denied(why) => {
+                if policy.right {
+                    self.note_not_sent(user, &draft.kind, &draft.body, &why).await;
+                }
+                Err(SendError::Denied(why))
+            }
             Permission::Unknown(why) => Err(SendError::Unknown(why)),
         }
     }

@@ -66,18 +66,19 @@ impl Messages {
         while let Some(Some(received)) = self.shutdown.run_until_cancelled(incoming.next()).await {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             // To the host in this very order; what comes of it is waited for besides.
-            if let Some((outcomes, turn)) = self.hand_over(&received).await {
+            let executes = self.executes(&received.envelope.message.kind);
+            if let Some((outcomes, turn)) = self.hand_over(&received, executes).await {
                 let messages = self.clone();
                 self.tasks.spawn(async move {
                     let _places = (place, turn);
-                    messages.see_through(received, outcomes).await;
+                    messages.see_through(received, outcomes, executes).await;
                 });
             }
         }
     }
 
     /// Gives a message to its peerlet; settles what none is to have.
-    async fn hand_over(self: &Arc<Self>, received: &Received) -> Option<(Outcomes, Turn)> {
+    async fn hand_over(self: &Arc<Self>, received: &Received, executes: bool) -> Option<(Outcomes, Turn)> {
         let message = &received.envelope.message;
         if message.in_reply_to.is_some() {
             // Who waits for it has heard of it from the log.
@@ -88,29 +89,41 @@ impl Messages {
             self.settle(received, Settlement::Expired).await;
             return None;
         }
-        let executes = self.peerlets.rights_of(&message.kind).is_some_and(|rights| rights.executes);
         if executes && received.attempt > 1 {
             let reason = "this agent ended while it may have been under way; what executes is never begun twice";
+            self.note_refused(message, reason).await;
             self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
             return None;
         }
         let Some(turn) = self.turn(message.from.agent, &message.kind) else {
             let reason = "too many messages of that agent are with this peerlet already; send fewer at once";
+            if executes {
+                self.note_refused(message, reason).await;
+            }
             self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
             return None;
         };
-        match self.peerlets.deliver(received.envelope.clone()).await {
-            Ok(outcomes) => Some((outcomes, turn)),
-            // It ends: the message stays for the next start.
-            Err(PeerletError::Host(_)) if self.shutdown.is_cancelled() => None,
-            Err(error) => {
-                self.settle(received, Settlement::Refused { reason: error.to_string() }).await;
-                None
-            }
+        if executes && let Err(error) = self.note_begun(message).await {
+            self.settle(received, Settlement::Refused { reason: error.to_string() }).await;
+            return None;
         }
+        let error = match self.peerlets.deliver(received.envelope.clone()).await {
+            Ok(outcomes) => return Some((outcomes, turn)),
+            Err(error) => error,
+        };
+        let settlement = Settlement::Refused { reason: error.to_string() };
+        if executes {
+            self.note_end(message, &settlement).await;
+        }
+        // Where the agent ends the message stays for the next start.
+        if !(matches!(error, PeerletError::Host(_)) && self.shutdown.is_cancelled()) {
+            self.settle(received, settlement).await;
+        }
+        None
     }
 
-    async fn see_through(self: Arc<Self>, received: Received, mut outcomes: Outcomes) {
+    async fn see_through(self: Arc<Self>, received: Received, mut outcomes: Outcomes, executes: bool) {
+        let message = &received.envelope.message;
         let mut gates: Vec<Gate> = Vec::new();
         while let Some(outcome) = outcomes.next().await {
             let verdict = match outcome {
@@ -126,8 +139,17 @@ impl Messages {
             let settlement = match verdict {
                 Verdict::Handled { status, .. } => Settlement::Handled { exit_status: status },
                 Verdict::Refused { why } => Settlement::Refused { reason: why },
-                Verdict::GivenBack => return,
+                Verdict::GivenBack => {
+                    if executes {
+                        let reason = "this agent ended before it was begun".to_owned();
+                        self.note_end(message, &Settlement::Refused { reason }).await;
+                    }
+                    return;
+                }
             };
+            if executes {
+                self.note_end(message, &settlement).await;
+            }
             self.await_replies(gates).await;
             self.settle(&received, settlement).await;
             return;

@@ -70,9 +70,7 @@ impl Messages {
 
     /// Whether a member answers and is reached without others in between.
     pub(super) fn is_neighbour(&self, agent: AgentId) -> bool {
-        agent != self.agent
-            && self.health.view_of(agent).presence == Presence::Up
-            && self.network.status(agent).direct
+        agent != self.agent && self.health.view_of(agent).presence == Presence::Up && self.network.status(agent).direct
     }
 
     /// What waits for an agent is sent when it is seen.
@@ -83,16 +81,21 @@ impl Messages {
         }
         // The router may have no room for more.
         router.handle(self.steady_ms(), Event::LinkUp(agent));
-        if router.neighbours().any(|known| known == agent) {
+        let linked = router.neighbours().any(|known| known == agent);
+        if linked {
             self.couriers.begin(agent);
         }
         drop(router);
+        if linked {
+            self.directory_link_up(agent);
+        }
         self.mailbox.seen(agent);
     }
 
     fn link_down(&self, agent: AgentId) {
         self.router().handle(self.steady_ms(), Event::LinkDown(agent));
         self.couriers.end(agent);
+        self.directory_link_down(agent);
     }
 
     /// Tells neighbours who this agent's are, and hears theirs. Answers who was told.
@@ -134,6 +137,7 @@ impl Messages {
 
     fn take_neighbours(&self, from: AgentId, mut theirs: Vec<AgentId>) {
         theirs.truncate(NEIGHBOURS_LIMIT);
+        self.directory_happens(dci_proto::directory::Event::Neighbours(from, theirs.clone()));
         self.router().handle(self.steady_ms(), Event::Neighbours(from, theirs));
     }
 

@@ -18,8 +18,10 @@
 //! says who does what.
 
 mod arriving;
+mod auditing;
 mod clock;
 mod courier;
+mod directory;
 mod draft;
 mod frames;
 mod handling;
@@ -42,23 +44,26 @@ use dci_proto::AgentId;
 use dci_proto::message::GroupName;
 use dci_proto::router::{Router, RouterLimits};
 use shoal_ledger::LedgerClient;
-use shoal_mailbox::{Follower, Mailbox, MailboxConfig, MailboxError, Opened};
+use shoal_mailbox::{Follower, Mailbox, MailboxConfig, MailboxError, Opened, Retention};
 use shoal_net::{Network, Signer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::AgentError;
+use crate::audit::AuditLog;
 use crate::health::Health;
 use crate::members::MemberBook;
 
 use clock::PoolClock;
 use courier::Couriers;
+use directory::DirectoryDesk;
+pub(crate) use directory::Listed;
 use interests::Interests;
 use passed::PassedLately;
 use permission::Permissions;
 
-pub(crate) use draft::{Draft, SendError, Sent, Target};
+pub(crate) use draft::{Draft, SendError, Sent, Target, new_id};
 pub(crate) use peerlets::{HostSettings, LAUNCHER_WORD, PeerletError, Peerlets, Shipped};
 pub(crate) use watch::{Watch, Watched};
 
@@ -81,6 +86,7 @@ pub(crate) struct MessageParts {
     pub(crate) members: Arc<MemberBook>,
     /// `None` on an agent that holds none.
     pub(crate) ledger: Option<Arc<dyn LedgerClient>>,
+    pub(crate) audit: AuditLog,
 }
 
 /// What was refused and why, counted.
@@ -126,6 +132,7 @@ pub(crate) struct Messages {
     clock: Arc<PoolClock>,
     started: Instant,
     mailbox: Mailbox,
+    directory: DirectoryDesk,
     router: Mutex<Router>,
     couriers: Couriers,
     lately: Mutex<PassedLately>,
@@ -133,6 +140,7 @@ pub(crate) struct Messages {
     peerlets: Peerlets,
     interests: Arc<Interests>,
     in_hand: handling::InHand,
+    audit: AuditLog,
     /// The groups this agent is in.
     groups: RwLock<BTreeSet<GroupName>>,
     /// Requests with messages under way from each neighbour.
@@ -150,6 +158,7 @@ impl Messages {
     pub(crate) async fn start(
         parts: MessageParts,
         data: &Path,
+        retention: Retention,
         host: HostSettings,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, AgentError> {
@@ -158,6 +167,7 @@ impl Messages {
         let config = MailboxConfig {
             clock: clock.clone(),
             observer: Some(interests.clone()),
+            retention,
             ..MailboxConfig::new(data.join(MAILBOX_FILE), parts.agent)
         };
         let Opened { mailbox, outgoing, incoming } = open_mailbox(config).await?;
@@ -172,6 +182,7 @@ impl Messages {
             agent: parts.agent,
             signer: parts.signer,
             couriers: Couriers::new(parts.network.clone()),
+            directory: DirectoryDesk::new(parts.agent, parts.network.clone()),
             network: parts.network,
             health: parts.health,
             members: parts.members,
@@ -184,6 +195,7 @@ impl Messages {
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),
             lately: Mutex::default(),
             permissions,
+            audit: parts.audit,
             peerlets: Peerlets::start(host).await,
             groups: RwLock::default(),
             arriving: Mutex::default(),
@@ -197,6 +209,7 @@ impl Messages {
         let tasks = &messages.tasks;
         tasks.spawn(messages.clone().follow_links());
         tasks.spawn(messages.clone().follow_groups());
+        tasks.spawn(messages.clone().keep_directory());
         tasks.spawn(messages.clone().send_what_is_due(outgoing));
         tasks.spawn(messages.clone().handle_what_came(incoming));
         Ok(messages)

@@ -17,6 +17,9 @@ use super::passed::Passed;
 /// How long a receipt is good for: it is asked for again by sending the message again.
 const RECEIPT_LIFE: Duration = Duration::from_secs(10 * 60);
 
+/// Attempt numbers, the last ones, with which is asked how far a message is: they come round after hours.
+const ASK_NUMBERS: u8 = 64;
+
 impl Messages {
     /// Sends what the mailbox says is due.
     pub(super) async fn send_what_is_due(self: Arc<Self>, mut outgoing: Outgoing) {
@@ -42,6 +45,12 @@ impl Messages {
         let ttl = envelope.ttl;
         let passed = Arc::new(Passed { passing, envelope, xml, not_yet });
         self.route(Event::Send(Card { passing, to, mine }, ttl), Some(&passed));
+    }
+
+    /// Sends a message again to who has it, so that they say how far it is. `others`: recipients that shall do nothing about it.
+    pub(super) fn ask_how_far(self: &Arc<Self>, envelope: Arc<Envelope>, round: u8, mine: bool, others: Vec<AgentId>) {
+        // Numbers that sendings of the mailbox do not reach: routers pass over what they have seen.
+        self.send_copy(envelope, u8::MAX - round % ASK_NUMBERS, mine, others.into());
     }
 
     /// Lets the router decide, and does what it says.

@@ -53,9 +53,9 @@ pub(super) fn policy_of(rights: &Rights) -> TypePolicy {
     TypePolicy { role, right: rights.executes }
 }
 
-/// Looks it up.
-pub(crate) fn look_up(view: &dyn KvRead, question: &Question) -> Result<Permission, KvError> {
-    let answer = query::may_send(view, &question.user, &question.kind, question.policy)?;
+/// Looks it up, as it is at a time of the ledger.
+fn look_up(view: &dyn KvRead, question: &Question, now_ms: u64) -> Result<Permission, KvError> {
+    let answer = query::may_send(view, &question.user, &question.kind, question.policy, now_ms)?;
     Ok(match answer {
         Ok(_) => Permission::Given,
         Err(refusal) => Permission::Denied(refusal.to_string()),
@@ -69,7 +69,9 @@ pub(crate) async fn answer(ledger: &Arc<dyn LedgerClient>, question: Question) -
     {
         return Permission::Unknown(error.to_string());
     }
-    let answer = ledger.view().and_then(|view| look_up(&*view, &question));
+    // A right ends though nothing is written to the ledger meanwhile.
+    let now_ms = ledger.time_ms();
+    let answer = now_ms.and_then(|now_ms| look_up(&*ledger.view()?, &question, now_ms));
     answer.unwrap_or_else(|error| Permission::Unknown(error.to_string()))
 }
 

@@ -44,6 +44,9 @@ impl Messages {
                 let from = message.from.agent;
                 tracing::info!(id = %message.id, kind = %message.kind, %from, reason, "a message is refused");
                 let accepted = self.mailbox.refuse(passed.envelope.clone(), reason.clone()).await;
+                if self.executes(&message.kind) && matches!(accepted, Ok(Accepted::New(_))) {
+                    self.note_refused(message, &reason).await;
+                }
                 (accepted, ReceiptState::Refused { reason })
             }
             // It comes again.

@@ -1,14 +1,18 @@
 //! The status page: sign in, agents, capacity, health, how to map the drive. Drawn here, kept fresh by the event
 //! stream of the API; no data of users is ever shown on it.
 
+mod files;
 mod mapping;
 mod node;
+pub(crate) mod run;
+pub(crate) mod talk;
 mod work;
 
 use maud::{DOCTYPE, Markup, html};
 
 use crate::cli::print::bytes;
 use crate::status::{NodeState, StatusReport};
+pub(crate) use files::{FILES_SCRIPT, FilesInput, files, files_live};
 pub(crate) use mapping::System;
 
 /// The style sheet, served beside the page.
@@ -17,6 +21,11 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 pub(crate) const SCRIPT: &str = include_str!("live.js");
 
 fn frame(title: &str, body: &Markup) -> Markup {
+    frame_with(title, &[], body)
+}
+
+/// A page with further style sheets.
+fn frame_with(title: &str, styles: &[&str], body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -25,9 +34,29 @@ fn frame(title: &str, body: &Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
                 link rel="stylesheet" href="/assets/style.css";
+                @for style in styles { link rel="stylesheet" href=(style); }
                 link rel="icon" href="data:,";
             }
             body { (body) }
+        }
+    }
+}
+
+/// The pages there are, in the order in which they are offered.
+const PAGES: [(&str, &str); 5] =
+    [("/", "Status"), ("/chat", "Chat"), ("/whiteboard", "Whiteboard"), ("/files", "Files"), ("/run", "Run")];
+
+/// The top of a page: where one can go, and who is signed in.
+fn navigation(at: &str, pool: Option<&str>, user: &str) -> Markup {
+    html! {
+        header {
+            h1 { "Shoal" @if let Some(pool) = pool { " " small { (pool) } } }
+            nav aria-label="Pages" {
+                @for (path, name) in PAGES {
+                    @if path == at { a href=(path) aria-current="page" { (name) } } @else { a href=(path) { (name) } }
+                }
+            }
+            form method="post" action="/sign-out" { span { (user) } " " button.quiet { "Sign out" } }
         }
     }
 }
@@ -73,10 +102,7 @@ pub(crate) fn status(input: &PageInput<'_>) -> Markup {
     frame(
         &format!("Shoal – {}", input.pool),
         &html! {
-            header {
-                h1 { "Shoal " small { (input.pool) } }
-                form method="post" action="/sign-out" { span { (input.user) } " " button.quiet { "Sign out" } }
-            }
+            (navigation("/", Some(input.pool), input.user))
             main {
                 div id="live" aria-live="polite" { (live(input.report, input.may_act)) }
                 p #stale hidden role="alert" { "This page has lost its agent; what it shows is old. Trying again …" }

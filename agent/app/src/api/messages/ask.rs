@@ -14,9 +14,9 @@ use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::Body as JsonBody;
 use super::send::drafts_of;
-use super::types::{AskEvent, AskRequest};
+use super::types::{AskEvent, AskRequest, SendRequest};
 use super::views;
-use crate::messages::Watch;
+use crate::messages::{Sent, Watch};
 
 /// Seconds that answers are waited for unless said otherwise, and at most.
 const TIMEOUT_USUAL_S: u64 = 60;
@@ -27,17 +27,7 @@ pub(super) async fn ask(
     caller: Caller,
     JsonBody(request): JsonBody<AskRequest>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let timeout_s = request.timeout_s.unwrap_or(TIMEOUT_USUAL_S).min(TIMEOUT_LIMIT_S);
-    let messages = api.messages()?.clone();
-    let mut watch = messages.watch(Duration::from_secs(timeout_s)).ok_or_else(|| {
-        Failure::unavailable("too many requests are waited for at this agent; try again when some are done")
-    })?;
-    let mut sent = Vec::new();
-    for draft in drafts_of(&api, &caller, &request.message)? {
-        sent.push(watch.send(draft).await?);
-    }
-    let names = api.names();
-    let first = AskEvent::Sent { messages: sent.iter().map(|one| views::sent(&names, one)).collect() };
+    let (watch, first) = open(&api, &caller, &request).await?;
     let stream = futures::stream::unfold((watch, Some(first), api), move |(watch, first, api)| async move {
         let (event, watch) = match first {
             Some(first) => (first, watch),
@@ -46,6 +36,31 @@ pub(super) async fn ask(
         Some((Ok(as_sse(&event)), (watch, None, api)))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+/// Sends what is asked; answers the first event and the watch that tells the others.
+pub(super) async fn open(api: &Api, caller: &Caller, request: &AskRequest) -> Result<(Watch, AskEvent), Failure> {
+    let timeout_s = request.timeout_s.unwrap_or(TIMEOUT_USUAL_S).min(TIMEOUT_LIMIT_S);
+    let (watch, sent) = begin(api, caller, &request.message, Duration::from_secs(timeout_s)).await?;
+    let names = api.names();
+    Ok((watch, AskEvent::Sent { messages: sent.iter().map(|one| views::sent(&names, one)).collect() }))
+}
+
+/// Sends messages and watches what comes of them.
+pub(super) async fn begin(
+    api: &Api,
+    caller: &Caller,
+    request: &SendRequest,
+    timeout: Duration,
+) -> Result<(Watch, Vec<Sent>), Failure> {
+    let mut watch = api.messages()?.watch(timeout).ok_or_else(|| {
+        Failure::later("too many requests are waited for at this agent; try again when some are done")
+    })?;
+    let mut sent = Vec::new();
+    for draft in drafts_of(api, caller, request)? {
+        sent.push(watch.send(draft).await?);
+    }
+    Ok((watch, sent))
 }
 
 /// The next event of a watch; none after the last.

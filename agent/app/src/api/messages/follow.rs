@@ -7,6 +7,7 @@ use axum::extract::{Query as UrlQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use serde::Serialize;
+use serde_json::Value;
 use shoal_ledger::UserRole;
 use shoal_mailbox::{Direction, Happening, LogEntry, Query};
 
@@ -23,7 +24,7 @@ pub(super) async fn follow(
     caller: Caller,
     UrlQuery(filter): UrlQuery<LogFilter>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many follow what happens at this agent"))?;
+    let slot = Slot::take().ok_or_else(|| Failure::later("too many follow what happens at this agent"))?;
     let query = to_query(&api, &filter)?;
     let follower = api.messages()?.follow();
     let stopping = api.agent.shutdown_token();
@@ -31,7 +32,8 @@ pub(super) async fn follow(
     let stream = futures::stream::unfold(state, |(api, slot, mut follower, caller, query, stopping)| async move {
         loop {
             let happening = stopping.run_until_cancelled(follower.next()).await??;
-            if let Some(event) = event(&api, &caller, &query, &happening) {
+            if let Some((name, data)) = news(&api, &caller, &query, &happening) {
+                let event = Event::default().event(name).data(data.to_string());
                 return Some((Ok(event), (api, slot, follower, caller, query, stopping)));
             }
         }
@@ -39,17 +41,18 @@ pub(super) async fn follow(
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-fn event(api: &Api, caller: &Caller, query: &Query, happening: &Happening) -> Option<Event> {
+/// What is told of a happening, with the name of that kind of thing.
+pub(super) fn news(api: &Api, caller: &Caller, query: &Query, happening: &Happening) -> Option<(&'static str, Value)> {
     match happening {
         Happening::Logged(entry) if may_see(caller, entry) && fits(query, entry) => {
-            Some(as_sse("entry", &views::entry(&api.names(), entry)))
+            Some(("entry", as_json(&views::entry(&api.names(), entry))))
         }
         // What a change is about is not known here, so it is told to who sees everything.
         Happening::Changed { place, id, recipient } if caller.role >= UserRole::Operator => {
             let change = StateChange { id: *id, place: place.0, state: views::state(&api.names(), recipient) };
-            Some(as_sse("state", &change))
+            Some(("state", as_json(&change)))
         }
-        Happening::Missed(count) => Some(as_sse("missed", &serde_json::json!({ "count": count }))),
+        Happening::Missed(count) => Some(("missed", serde_json::json!({ "count": count }))),
         Happening::Logged(_) | Happening::Changed { .. } => None,
     }
 }
@@ -73,6 +76,7 @@ fn fits(query: &Query, entry: &LogEntry) -> bool {
         && (query.text.is_none() || texts())
 }
 
-fn as_sse(name: &str, data: &impl Serialize) -> Event {
-    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
+/// All of it can be written as JSON; one that cannot would be a fault of ours.
+fn as_json(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Messages over HTTP: sending, asking and waiting for answers, what became of them, the log.
 
 mod ask;
+pub(super) mod doors;
 mod follow;
 mod log;
 mod peerlets;
@@ -27,6 +28,14 @@ const MESSAGE_BODY_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// On whose behalf the CLI of this computer sends unless it says so.
 const LOCAL_USER: &str = "admin";
 
+pub(super) use send::targets;
+
+/// Messages that were sent, as the API shows them.
+pub(super) fn sent_answer(api: &Api, sent: &[crate::messages::Sent]) -> types::SentAnswer {
+    let names = api.names();
+    types::SentAnswer { messages: sent.iter().map(|one| views::sent(&names, one)).collect() }
+}
+
 /// The calls.
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -36,16 +45,17 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/log", get(log::query))
         .route("/log/follow", get(follow::follow))
         .route("/log/replay", post(log::replay))
-        .route("/peerlets", post(peerlets::add))
+        .route("/peerlets", get(peerlets::all).post(peerlets::add))
         .route("/peerlets/own", get(peerlets::own))
         .route("/peerlets/{type}", delete(peerlets::remove))
+        .merge(doors::routes())
         .layer(DefaultBodyLimit::max(MESSAGE_BODY_LIMIT_BYTES))
 }
 
 impl Api {
     /// The message plane, or why there is none.
     pub(super) fn messages(&self) -> Result<&Arc<Messages>, Failure> {
-        self.agent.messages.as_ref().map_err(|why| Failure::unavailable(format!("this agent has no messages: {why}")))
+        self.agent.messages.as_ref().map_err(|why| Failure::later(format!("this agent has no messages: {why}")))
     }
 
     /// Names of all members.

@@ -1,10 +1,12 @@
-//! Peerlets of this agent: which there are, installing and removing them.
+//! Peerlets: which agent has which, installing and removing those of this agent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use dci_proto::AgentId;
+use dci_proto::directory::{Offer, PeerletOffer};
 use dci_proto::message::MessageType;
 use shoal_ledger::UserRole;
 use shoal_peerlets::registry::RegistryError;
@@ -14,13 +16,14 @@ use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::{Answer, Body as JsonBody};
-use super::types::{AddPeerlet, AddedPeerlet, PeerletView, PeerletsOfAgent};
-use crate::messages::PeerletError;
+use super::types::{AddPeerlet, AddedPeerlet, PeerletDirectory, PeerletView, PeerletsOfAgent};
+use super::views::{Names, name_of};
+use crate::messages::{Listed, PeerletError};
 
 impl From<PeerletError> for Failure {
     fn from(error: PeerletError) -> Self {
         match &error {
-            PeerletError::NoHost(_) | PeerletError::Host(HostError::Ended) => Self::unavailable(error.to_string()),
+            PeerletError::NoHost(_) | PeerletError::Host(HostError::Ended) => Self::later(error.to_string()),
             PeerletError::Host(HostError::Registry(RegistryError::Unknown(_))) => Self::missing(error.to_string()),
             PeerletError::Shipped(_) | PeerletError::Host(HostError::Registry(RegistryError::Older { .. })) => {
                 Self::conflict(error.to_string())
@@ -41,11 +44,45 @@ pub(super) fn view(manifest: &Manifest) -> PeerletView {
     }
 }
 
+/// What all agents of the pool offer, as far as this one knows, in order of their names.
+pub(super) async fn all(State(api): State<Arc<Api>>, _caller: Caller) -> Answer<PeerletDirectory> {
+    let messages = api.messages()?.clone();
+    let listed = tokio::task::spawn_blocking(move || messages.directory()).await;
+    let listed = listed.map_err(|error| Failure::broken(error.to_string()))?;
+    let names = api.names();
+    let own = api.agent.agent;
+    let mut agents: Vec<PeerletsOfAgent> = listed.into_iter().map(|one| listed_view(&names, own, one)).collect();
+    agents.sort_by(|one, other| (&one.name, one.agent).cmp(&(&other.name, other.agent)));
+    Ok(Json(PeerletDirectory { agents }))
+}
+
+fn listed_view(names: &Names, own: AgentId, listed: Listed) -> PeerletsOfAgent {
+    let Listed { agent, online, offer } = listed;
+    let peerlet = |peerlet: &PeerletOffer| PeerletView {
+        kind: peerlet.kind.to_string(),
+        version: peerlet.version.clone(),
+        mode: peerlet.mode.to_string(),
+        description: peerlet.description.clone(),
+        executes: peerlet.executes,
+    };
+    PeerletsOfAgent {
+        agent,
+        name: name_of(names, agent),
+        online,
+        own: agent == own,
+        version: offer.as_ref().map(|offer| offer.agent_version().to_owned()),
+        peerlets: offer.iter().flat_map(Offer::peerlets).map(peerlet).collect(),
+        left_out: offer.as_ref().map_or(0, Offer::left_out),
+        faults: Vec::new(),
+    }
+}
+
 pub(super) async fn own(State(api): State<Arc<Api>>, _caller: Caller) -> Answer<PeerletsOfAgent> {
     let messages = api.messages()?;
     let peerlets = messages.peerlets().manifests().iter().map(view).collect();
     let (agent, name) = (api.agent.agent, api.agent.name());
-    Ok(Json(PeerletsOfAgent { agent, name, online: true, own: true, peerlets, faults: messages.peerlets().faults() }))
+    let (version, faults) = (Some(env!("CARGO_PKG_VERSION").to_owned()), messages.peerlets().faults());
+    Ok(Json(PeerletsOfAgent { agent, name, online: true, own: true, version, peerlets, left_out: 0, faults }))
 }
 
 /// Whoever installs a program decides what runs on this computer.
@@ -59,7 +96,9 @@ pub(super) async fn add(
     if !folder.is_absolute() {
         return Err(Failure::bad("the folder is named by its whole path on the agent's computer"));
     }
-    let added = api.messages()?.peerlets().add(&folder).await?;
+    let messages = api.messages()?;
+    let added = messages.peerlets().add(&folder).await?;
+    messages.look_at_peerlets();
     let replaced = added.replaced.map(|version| version.to_string());
     Ok(Json(AddedPeerlet { kind: added.kind.to_string(), version: added.version.to_string(), replaced }))
 }
@@ -67,6 +106,8 @@ pub(super) async fn add(
 pub(super) async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(kind): Path<String>) -> Answer<()> {
     caller.needs(UserRole::Admin)?;
     let kind: MessageType = kind.parse()?;
-    api.messages()?.peerlets().remove(&kind).await?;
+    let messages = api.messages()?;
+    messages.peerlets().remove(&kind).await?;
+    messages.look_at_peerlets();
     Ok(Json(()))
 }

@@ -26,7 +26,7 @@ impl From<SendError> for Failure {
             SendError::Denied(_) => Self::denied(error.to_string()),
             SendError::NoGroup(_) | SendError::NoMember(_) => Self::missing(error.to_string()),
             SendError::Nobody(_) => Self::conflict(error.to_string()),
-            SendError::Unknown(_) | SendError::Mailbox(_) => Self::unavailable(error.to_string()),
+            SendError::Unknown(_) | SendError::Mailbox(_) => Self::later(error.to_string()),
             SendError::Internal(_) => Self::broken(error.to_string()),
         }
     }
@@ -49,7 +49,7 @@ pub(super) async fn send(
 }
 
 /// Sends what a caller asks for; answers the messages it became.
-async fn send_all(api: &Api, caller: &Caller, request: &SendRequest) -> Result<Vec<Sent>, Failure> {
+pub(super) async fn send_all(api: &Api, caller: &Caller, request: &SendRequest) -> Result<Vec<Sent>, Failure> {
     let drafts = drafts_of(api, caller, request)?;
     let messages = api.messages()?;
     let mut sent = Vec::with_capacity(drafts.len());
@@ -86,7 +86,7 @@ fn drafts(api: &Api, user: UserName, request: &SendRequest) -> Result<Vec<Draft>
 }
 
 /// Whom a caller means.
-pub(super) fn targets(api: &Api, to: &To) -> Result<Vec<Target>, Failure> {
+pub(in super::super) fn targets(api: &Api, to: &To) -> Result<Vec<Target>, Failure> {
     match to {
         To::All(true) => Ok(vec![Target::All]),
         To::All(false) => Err(Failure::bad("`all` is true, or left out")),

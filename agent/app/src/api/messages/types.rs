@@ -321,11 +321,28 @@ pub struct PeerletsOfAgent {
     pub online: bool,
     /// Whether it is the one that was asked.
     pub own: bool,
+    /// The version of Shoal it runs; missing where nothing was heard of it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// What it has.
     pub peerlets: Vec<PeerletView>,
+    /// How many more it has than it tells others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
     /// What of its own cannot be used, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What all agents of the pool have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerletDirectory {
+    /// The agents, in order of their names.
+    pub agents: Vec<PeerletsOfAgent>,
 }
 
 /// A peerlet to install.

@@ -1,0 +1,62 @@
+//! Messages that have something executed, in the audit log: before it is begun, after it has ended, and where it is refused.
+
+use dci_proto::AgentId;
+use dci_proto::message::{Body, Message, MessageType, UserName};
+use shoal_mailbox::Settlement;
+
+use super::Messages;
+use crate::audit::{Act, AuditError, Ending, what_is_asked};
+
+impl Messages {
+    /// Whether messages of a type have something executed here.
+    pub(super) fn executes(&self, kind: &MessageType) -> bool {
+        self.peerlets.rights_of(kind).is_some_and(|rights| rights.executes)
+    }
+
+    /// Notes that what a message asks for begins. Where that fails it must not.
+    pub(super) async fn note_begun(&self, message: &Message) -> Result<(), AuditError> {
+        self.audit.begin(act(message)).await.map(drop)
+    }
+
+    /// Notes what came of it.
+    pub(super) async fn note_end(&self, message: &Message, settlement: &Settlement) {
+        let ending = match settlement {
+            Settlement::Handled { exit_status } => Ending::Handled { status: *exit_status },
+            Settlement::Refused { reason } => Ending::Refused { why: reason.clone() },
+            Settlement::Expired => Ending::Refused { why: "its time was over".to_owned() },
+        };
+        // Should it not be noted, the next start says that nobody knows.
+        if let Err(error) = self.audit.end_message(message.from.agent, message.id, ending).await {
+            tracing::error!(%error, id = %message.id, "how an act ended is not in the audit log");
+        }
+    }
+
+    /// Notes that a message is refused.
+    pub(super) async fn note_refused(&self, message: &Message, why: &str) {
+        self.note_refusal(act(message), why).await;
+    }
+
+    /// Notes that somebody may not send what they wanted to send from here.
+    pub(super) async fn note_not_sent(&self, user: &UserName, kind: &MessageType, body: &Body, why: &str) {
+        let what = what_is_asked(kind, body);
+        let (user, kind) = (Some(user.as_str().to_owned()), kind.clone());
+        self.note_refusal(Act { user, from: self.agent, kind, message: None, what }, why).await;
+    }
+
+    async fn note_refusal(&self, act: Act, why: &str) {
+        let from: AgentId = act.from;
+        if let Err(error) = self.audit.refuse(act, why.to_owned()).await {
+            tracing::error!(%error, %from, why, "a refusal is not in the audit log");
+        }
+    }
+}
+
+fn act(message: &Message) -> Act {
+    Act {
+        user: message.from.user.as_ref().map(|user| user.as_str().to_owned()),
+        from: message.from.agent,
+        kind: message.kind.clone(),
+        message: Some(message.id),
+        what: what_is_asked(&message.kind, &message.body),
+    }
+}
