@@ -340,7 +340,8 @@ fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         if path.is_dir() {
             found.insert(path.clone(), Vec::new());
             found.extend(files(&path)?);
-        } else {
+        } else if path.is_file() {
+            // The socket of a running agent is none.
             found.insert(path.clone(), fs::read(&path)?);
         }
     }

@@ -88,7 +88,8 @@ fn calls_of_one_connection_run_side_by_side_under_names_of_the_callers_own() {
     let page = line.ask(&json!({ "seq": 5, "call": "log", "body": { "limit": 2 } }));
     assert_eq!(page["answer"]["entries"].as_array().map(Vec::len), Some(2), "{page}");
     let own = line.ask(&json!({ "seq": 6, "call": "peerlets" }));
-    assert_eq!(own["answer"]["peerlets"][0]["type"], "word-count", "{own}");
+    let peerlets = own["answer"]["peerlets"].as_array().expect("peerlets");
+    assert!(peerlets.iter().any(|peerlet| peerlet["type"] == "word-count"), "{own}");
 }
 
 #[test]
