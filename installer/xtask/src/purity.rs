@@ -107,10 +107,27 @@ struct DependencyKind {
     kind: Option<String>,
 }
 
-/// Normal (not build, not test) dependencies of every package, by name.
+/// Normal (not build, not test) dependencies of every package. By id: versions of one package reach different things.
 struct Graph {
     edges: BTreeMap<String, BTreeSet<String>>,
-    members: BTreeMap<String, String>,
+    names: BTreeMap<String, String>,
+    /// Ids and manifests of our own crates, by name.
+    members: BTreeMap<String, Member>,
+}
+
+struct Member {
+    id: String,
+    manifest_path: String,
+}
+
+impl Graph {
+    fn name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.names.get(id).map_or(id, String::as_str)
+    }
+
+    fn dependencies<'a>(&'a self, id: &str) -> impl Iterator<Item = &'a String> {
+        self.edges.get(id).into_iter().flatten()
+    }
 }
 
 pub(crate) fn check() -> Result<()> {
@@ -119,8 +136,8 @@ pub(crate) fn check() -> Result<()> {
     check_members(&graph, &mut faults);
     for pure in PURE {
         check_reach(&graph, pure, &mut faults);
-        let manifest = graph.members.get(*pure).with_context(|| format!("{pure} is not in the workspace"))?;
-        let source = Path::new(manifest).parent().unwrap_or(Path::new("")).join("src");
+        let member = graph.members.get(*pure).with_context(|| format!("{pure} is not in the workspace"))?;
+        let source = Path::new(&member.manifest_path).parent().unwrap_or(Path::new("")).join("src");
         check_source(&source, &mut faults)?;
     }
     for pure in PURE_FOLDERS {
@@ -138,24 +155,23 @@ fn load() -> Result<Graph> {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo metadata's answer")?;
-    let names: BTreeMap<&str, &str> = metadata.packages.iter().map(|p| (p.id.as_str(), p.name.as_str())).collect();
-    let name = |id: &str| names.get(id).copied().unwrap_or(id).to_owned();
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in &metadata.resolve.nodes {
         let normal = node.deps.iter().filter(|d| d.dep_kinds.iter().any(|kind| kind.kind.is_none()));
-        edges.entry(name(&node.id)).or_default().extend(normal.map(|d| name(&d.pkg)));
+        edges.entry(node.id.clone()).or_default().extend(normal.map(|d| d.pkg.clone()));
     }
+    let names = metadata.packages.iter().map(|p| (p.id.clone(), p.name.clone())).collect();
     let members = metadata
         .packages
         .iter()
         .filter(|p| metadata.workspace_members.contains(&p.id))
-        .map(|p| (p.name.clone(), p.manifest_path.clone()))
+        .map(|p| (p.name.clone(), Member { id: p.id.clone(), manifest_path: p.manifest_path.clone() }))
         .collect();
-    Ok(Graph { edges, members })
+    Ok(Graph { edges, names, members })
 }
 
 fn check_members(graph: &Graph, faults: &mut Vec<String>) {
-    for member in graph.members.keys() {
+    for (member, own) in &graph.members {
         if UNRESTRICTED.contains(&member.as_str()) {
             continue;
         }
@@ -163,8 +179,8 @@ fn check_members(graph: &Graph, faults: &mut Vec<String>) {
             faults.push(format!("{member} has no line in the table of who may know whom"));
             continue;
         };
-        for dependency in graph.edges.get(member).into_iter().flatten() {
-            if graph.members.contains_key(dependency) && !allowed.contains(&dependency.as_str()) {
+        for dependency in graph.dependencies(&own.id).map(|id| graph.name(id)) {
+            if graph.members.contains_key(dependency) && !allowed.contains(&dependency) {
                 faults.push(format!("{member} may not depend on {dependency}"));
             }
         }
@@ -173,12 +189,13 @@ fn check_members(graph: &Graph, faults: &mut Vec<String>) {
 
 fn check_reach(graph: &Graph, start: &str, faults: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
-    let mut todo = vec![start.to_owned()];
+    let mut todo: Vec<String> = graph.members.get(start).map(|member| member.id.clone()).into_iter().collect();
     while let Some(package) = todo.pop() {
-        if IMPURE_PACKAGES.contains(&package.as_str()) {
-            faults.push(format!("{start} is pure but reaches {package}"));
+        let name = graph.name(&package);
+        if IMPURE_PACKAGES.contains(&name) {
+            faults.push(format!("{start} is pure but reaches {name}"));
         }
-        for next in graph.edges.get(&package).into_iter().flatten() {
+        for next in graph.dependencies(&package) {
             if seen.insert(next.clone()) {
                 todo.push(next.clone());
             }

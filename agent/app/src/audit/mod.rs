@@ -7,7 +7,7 @@
 //! refuse ── on disk, synced; floods are counted instead
 //! ```
 //!
-//! Lines of JSON in `DATA/audit/`, one file after the other, the oldest dropped when there are too many ([`journal`]). Nothing in them
+//! Lines of JSON in `DATA/audit/`, one file after the other, the oldest dropped when there are too many (`journal`). Nothing in them
 //! is ever changed. An act that cannot be noted must not happen: whoever gets an error from [`AuditLog::begin`] does nothing.
 //! What a command reads from its standard input is not in it, nor are bodies of messages.
 
@@ -43,7 +43,7 @@ pub enum AuditError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// Over [`journal::OPEN_LIMIT`].
+    /// Over `journal::OPEN_LIMIT`.
     #[error("{0} acts that are audited are under way, which is as many as may be at once")]
     TooMany(usize),
     /// A newer version wrote it.
