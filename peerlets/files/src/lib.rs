@@ -5,7 +5,7 @@
 //!  sender ◄─ pieces, asked for one at a time ──────── recipient's agent, when its peerlet has said yes ─ Progress ─►
 //! ```
 //!
-//! [`format`] is pure: names, offers, manifests, progress. The bytes themselves never pass through here: agents move them
+//! [`mod@format`] is pure: names, offers, manifests, progress. The bytes themselves never pass through here: agents move them
 //! over their data channel. [`program`] is the peerlet.
 
 pub mod format;
