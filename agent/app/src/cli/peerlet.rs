@@ -52,9 +52,10 @@ pub(super) fn peerlet(agent: &AgentChoice, command: &PeerletCommand, json: bool)
         }
         PeerletCommand::Remove { kind } => {
             client.call::<()>(Method::DELETE, &format!("peerlets/{}", segment(kind)), &())?;
-            if !json {
-                say!("{kind} is gone.");
+            if json {
+                return answer(&serde_json::json!({ "removed": kind }));
             }
+            say!("{kind} is gone.");
         }
         PeerletCommand::List => {
             let own: PeerletsOfAgent = client.get("peerlets/own")?;

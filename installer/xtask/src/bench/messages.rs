@@ -33,7 +33,7 @@ pub(crate) struct Options {
 }
 
 /// Takes messages and says nothing, so that only the messages are measured.
-const SINK: &str = "type = \"sink\"\nversion = \"1.0.0\"\ndescription = \"Takes all\"\ncommand = [\"cat\"]\nmode = \"service\"\noutput = \"none\"\n";
+const SINK: &str = "type = \"sink\"\nversion = \"1.0.0\"\ndescription = \"Takes all\"\ncommand = [\"cat\"]\nmode = \"service\"\noutput = \"none\"\n\n[limits]\nqueue = 1000\n";
 /// Begins anew for each message.
 const START: &str =
     "type = \"start\"\nversion = \"1.0.0\"\ndescription = \"Ends at once\"\ncommand = [\"true\"]\nmode = \"oneshot\"\n";
