@@ -99,7 +99,8 @@ impl DirectoryDesk {
 
     fn begin(&self, from: AgentId) -> Option<Hearing<'_>> {
         let mut hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
-        hearing.insert(from).then_some(Hearing { desk: self, from })
+        // Made only where it is taken: one that is dropped here would wait for the very lock that is held.
+        hearing.insert(from).then(|| Hearing { desk: self, from })
     }
 }
 
