@@ -1,6 +1,6 @@
 //! One agent to a data directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::path::Path;
 
 use crate::AgentError;
@@ -20,13 +20,8 @@ pub struct DirectoryLock {
 /// If another process has it, or it cannot be written to.
 pub fn acquire(directory: &Path) -> Result<DirectoryLock, AgentError> {
     let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| AgentError::directory("write", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(AgentError::DirectoryInUse(directory.to_owned())),
-        Err(TryLockError::Error(error)) => Err(AgentError::directory("lock", &path, &error)),
-    }
+    let file = shoal_files::lock(&path).map_err(|error| AgentError::directory("lock", &path, &error))?;
+    file.map(|file| DirectoryLock { _file: file }).ok_or_else(|| AgentError::DirectoryInUse(directory.to_owned()))
 }
 
 #[cfg(test)]

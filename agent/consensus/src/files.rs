@@ -1,6 +1,6 @@
 //! Small files that must be whole after any crash, and the lock on the directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::IoSlice;
 use std::path::Path;
 
@@ -36,17 +36,8 @@ pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> Resu
 pub(crate) fn lock_directory(directory: &Path) -> Result<File, ConsensusError> {
     make_directory(directory)?;
     let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(ConsensusError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ConsensusError::InUse(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(ConsensusError::Io { action: "lock", path, source }),
-    }
+    let file = shoal_files::lock(&path).map_err(ConsensusError::io("lock", &path))?;
+    file.ok_or_else(|| ConsensusError::InUse(directory.to_owned()))
 }
 
 /// Appends a checksum, so that damage is noticed.

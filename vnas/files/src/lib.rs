@@ -8,6 +8,7 @@
 //! [`sync_directory`] makes the names in one directory durable, not the files' bytes; a rename is whole or not at all.
 
 mod database;
+mod lock;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -16,6 +17,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 
 pub use database::Backend;
+pub use lock::lock;
 
 /// One change of the disk, for who records it.
 #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "only a recording looks at it"))]

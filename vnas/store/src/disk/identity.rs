@@ -3,7 +3,7 @@
 //! A directory without `store.json` is an unplugged disk or a bare mount point. It is never taken for an empty store,
 //! nor filled: only a first start that says so makes a new one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,10 @@ impl Identity {
         if !directory.join(ID_FILE).is_file() {
             return Err(StoreError::Unplugged(directory.display().to_string()));
         }
-        let lock = lock(directory)?;
+        Self::open_locked(directory, lock(directory)?)
+    }
+
+    fn open_locked(directory: &Path, lock: File) -> Result<Self, StoreError> {
         let path = directory.join(ID_FILE);
         let text = fs::read(&path).map_err(|error| disk_error("read", &path, &error))?;
         let version = serde_json::from_slice::<serde_json::Value>(&text)
@@ -74,7 +77,7 @@ impl Identity {
         prepare: impl FnOnce(&Path) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         shoal_files::create_directories(directory).map_err(|error| disk_error("create", directory, &error))?;
-        let creating = lock(directory)?;
+        let lock = lock(directory)?;
         refuse_foreign_content(directory)?;
         prepare(directory)?;
         let path = directory.join(ID_FILE);
@@ -88,8 +91,7 @@ impl Identity {
             shoal_files::rename(&temporary, &path)
         };
         write().map_err(|error| disk_error("create", &path, &error))?;
-        drop(creating);
-        Self::open(directory)
+        Self::open_locked(directory, lock)
     }
 
     /// Is the id file of this very store still where it was? One system call.
@@ -119,20 +121,13 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| disk_error("open", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Invalid(format!(
+    let file = shoal_files::lock(&path).map_err(|error| disk_error("lock", &path, &error))?;
+    file.ok_or_else(|| {
+        StoreError::Invalid(format!(
             "the store {} is in use by another agent; stop that one first or name another directory",
             directory.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(disk_error("lock", &path, &error)),
-    }
+        ))
+    })
 }
 
 /// A start cut short leaves only what `prepare` makes; any shard or segment in there means the id file was lost.
