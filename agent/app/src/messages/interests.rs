@@ -113,7 +113,7 @@ impl Observer for Interests {
         }
     }
 
-    fn changed(&self, id: MessageId, recipient: &RecipientStatus) {
+    fn changed(&self, _place: Place, id: MessageId, recipient: &RecipientStatus) {
         let mut interests = self.interests();
         match interests.get(&id) {
             Some(Interest::Watch(listener)) => {

@@ -65,12 +65,27 @@ impl Messages {
         for come in now.difference(up) {
             self.link_up(*come);
         }
+        let changed = now != *up;
         *up = self.router().neighbours().collect();
+        if changed {
+            self.ways_changed();
+        }
     }
 
     /// Whether a member answers and is reached without others in between.
     pub(super) fn is_neighbour(&self, agent: AgentId) -> bool {
         agent != self.agent && self.health.view_of(agent).presence == Presence::Up && self.network.status(agent).direct
+    }
+
+    /// Others may be reached in another way than before: what was on its way to them may be lost, and what they said too.
+    fn ways_changed(&self) {
+        let neighbours: BTreeSet<AgentId> = self.router().neighbours().collect();
+        for agent in self.members.all() {
+            if agent != self.agent && !neighbours.contains(&agent) {
+                self.mailbox.seen(agent);
+            }
+        }
+        self.asking.ways_changed();
     }
 
     /// What waits for an agent is sent when it is seen.
@@ -139,6 +154,7 @@ impl Messages {
         theirs.truncate(NEIGHBOURS_LIMIT);
         self.directory_happens(dci_proto::directory::Event::Neighbours(from, theirs.clone()));
         self.router().handle(self.steady_ms(), Event::Neighbours(from, theirs));
+        self.ways_changed();
     }
 
     /// Keeps in step with which groups this agent is in, and sends messages to many on to who joins while they are valid.

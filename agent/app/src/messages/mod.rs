@@ -18,6 +18,7 @@
 //! says who does what.
 
 mod arriving;
+mod asking;
 mod auditing;
 mod clock;
 mod courier;
@@ -55,6 +56,7 @@ use crate::audit::AuditLog;
 use crate::health::Health;
 use crate::members::MemberBook;
 
+use asking::Asking;
 use clock::PoolClock;
 use courier::Couriers;
 use directory::DirectoryDesk;
@@ -139,6 +141,7 @@ pub(crate) struct Messages {
     permissions: Permissions,
     peerlets: Peerlets,
     interests: Arc<Interests>,
+    asking: Arc<Asking>,
     in_hand: handling::InHand,
     audit: AuditLog,
     /// The groups this agent is in.
@@ -164,9 +167,10 @@ impl Messages {
     ) -> Result<Arc<Self>, AgentError> {
         let clock = Arc::new(PoolClock::new(parts.ledger.clone()));
         let interests = Arc::<Interests>::default();
+        let asking = Arc::new(Asking::new(interests.clone()));
         let config = MailboxConfig {
             clock: clock.clone(),
-            observer: Some(interests.clone()),
+            observer: Some(asking.clone()),
             retention,
             ..MailboxConfig::new(data.join(MAILBOX_FILE), parts.agent)
         };
@@ -190,6 +194,7 @@ impl Messages {
             clock,
             started: Instant::now(),
             interests,
+            asking,
             in_hand: handling::InHand::default(),
             mailbox,
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),
@@ -210,6 +215,7 @@ impl Messages {
         tasks.spawn(messages.clone().follow_links());
         tasks.spawn(messages.clone().follow_groups());
         tasks.spawn(messages.clone().keep_directory());
+        tasks.spawn(messages.clone().ask_how_far_messages_are());
         tasks.spawn(messages.clone().send_what_is_due(outgoing));
         tasks.spawn(messages.clone().handle_what_came(incoming));
         Ok(messages)

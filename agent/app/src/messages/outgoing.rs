@@ -48,9 +48,15 @@ impl Messages {
     }
 
     /// Sends a message again to who has it, so that they say how far it is. `others`: recipients that shall do nothing about it.
-    pub(super) fn ask_how_far(self: &Arc<Self>, envelope: Arc<Envelope>, round: u8, mine: bool, others: Vec<AgentId>) {
+    pub(super) fn send_question(
+        self: &Arc<Self>,
+        envelope: Arc<Envelope>,
+        number: u8,
+        mine: bool,
+        others: Vec<AgentId>,
+    ) {
         // Numbers that sendings of the mailbox do not reach: routers pass over what they have seen.
-        self.send_copy(envelope, u8::MAX - round % ASK_NUMBERS, mine, others.into());
+        self.send_copy(envelope, u8::MAX - number % ASK_NUMBERS, mine, others.into());
     }
 
     /// Lets the router decide, and does what it says.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dci_proto::message::{Envelope, MessageType};
 use dci_proto::{AgentId, MessageId};
-use shoal_mailbox::{Direction, LogEntry, Order, Place, Query, RecipientStatus, State};
+use shoal_mailbox::{Direction, LogEntry, Order, Query, RecipientStatus, State};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -17,11 +17,6 @@ use super::{Draft, Messages, SendError, Sent};
 pub(super) const WATCHES_LIMIT: usize = 256;
 /// How long before the first message of a watch its replies may be in the log, by clocks that are set meanwhile.
 const EARLY_MS: u64 = 60_000;
-
-/// After how long who has a message and has not said that it is dealt with is asked how far it is; twice as long each time.
-const ASK_AFTER: Duration = Duration::from_secs(10);
-/// How often that is doubled: about five minutes.
-const ASK_DOUBLINGS: u32 = 5;
 
 /// Something that came of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +40,6 @@ pub(crate) struct Watch {
     deadline: Instant,
     /// What became of each message at each recipient.
     states: BTreeMap<MessageId, BTreeMap<AgentId, State>>,
-    /// Where each message stands.
-    places: BTreeMap<MessageId, Place>,
-    /// When is asked how far they are, and how often it was.
-    ask_at: Instant,
-    asked: u8,
     kinds: BTreeSet<MessageType>,
     replies: BTreeSet<MessageId>,
     since_ms: u64,
@@ -68,9 +58,6 @@ impl Messages {
             hearing,
             deadline: Instant::now() + timeout,
             states: BTreeMap::new(),
-            places: BTreeMap::new(),
-            ask_at: Instant::now() + ASK_AFTER,
-            asked: 0,
             kinds: BTreeSet::new(),
             replies: BTreeSet::new(),
             since_ms: self.now_ms().saturating_sub(EARLY_MS),
@@ -89,7 +76,6 @@ impl Watch {
         match self.messages.send(draft).await {
             Ok(sent) => {
                 self.kinds.insert(kind);
-                self.places.insert(id, sent.place);
                 self.states.insert(id, sent.recipients.iter().map(|agent| (*agent, State::Waiting)).collect());
                 Ok(sent)
             }
@@ -113,12 +99,7 @@ impl Watch {
                 self.done = true;
                 return Some(Watched::Done { finished: true });
             }
-            let next = tokio::time::timeout_at(self.deadline.min(self.ask_at), self.hearing.next()).await;
-            if next.is_err() && Instant::now() < self.deadline {
-                self.ask_how_far().await;
-                continue;
-            }
-            let Ok(Some(news)) = next else {
+            let Ok(Some(news)) = tokio::time::timeout_at(self.deadline, self.hearing.next()).await else {
                 self.done = true;
                 return Some(Watched::Done { finished: false });
             };
@@ -130,25 +111,6 @@ impl Watch {
                     }
                 }
                 News::Lost => self.look_again().await,
-            }
-        }
-    }
-
-    /// Word that a message was dealt with is sent once, and gets lost where its recipient has no way here just then. Who has the
-    /// message and is sent it again does nothing but say how far it is.
-    async fn ask_how_far(&mut self) {
-        self.ask_at = Instant::now() + ASK_AFTER * 2u32.pow(u32::from(self.asked).min(ASK_DOUBLINGS));
-        self.asked = self.asked.wrapping_add(1);
-        for (id, place) in &self.places {
-            let Some(recipients) = self.states.get(id) else { continue };
-            let has_it = |state: &State| matches!(state, State::Delivered);
-            if !recipients.values().any(has_it) {
-                continue;
-            }
-            let mine = recipients.get(&self.messages.agent).is_some_and(has_it);
-            let others = recipients.iter().filter(|(_, state)| !has_it(state)).map(|(agent, _)| *agent).collect();
-            if let Ok(Some(entry)) = self.messages.mailbox().entry(*place).await {
-                self.messages.ask_how_far(entry.envelope, self.asked, mine, others);
             }
         }
     }

@@ -17,7 +17,8 @@ pub trait Observer: Send + Sync + 'static {
     fn logged(&self, place: Place, direction: Direction, envelope: &Envelope);
 
     /// A message has another state at a recipient; of a received message: here.
-    fn changed(&self, id: MessageId, recipient: &RecipientStatus);
+    /// `place`: where the message stands in the log.
+    fn changed(&self, place: Place, id: MessageId, recipient: &RecipientStatus);
 }
 
 /// Something that happened and is durable.

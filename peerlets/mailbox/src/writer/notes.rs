@@ -31,7 +31,7 @@ impl Writer {
                 Note::Changed { place, id, agent, status } => {
                     let recipient = RecipientStatus { agent, status };
                     if let Some(observer) = &self.observer {
-                        observer.changed(id, &recipient);
+                        observer.changed(place, id, &recipient);
                     }
                     if followed {
                         self.happen(Happening::Changed { place, id, recipient });
