@@ -260,3 +260,33 @@ fn offer_of(manifest: &Manifest) -> PeerletOffer {
         executes: manifest.rights.executes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use shoal_net::MemoryHub;
+
+    use super::*;
+    use crate::handler::AgentHandler;
+
+    /// How long two words may take to be told apart.
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_neighbours_second_word_is_turned_away_and_holds_nothing_up() {
+        let (own, one, other) = (AgentId([1; 32]), AgentId([2; 32]), AgentId([3; 32]));
+        let network = MemoryHub::new(1).join(own, Arc::new(AgentHandler::default()));
+        let desk = DirectoryDesk::new(own, network);
+        let (told, begun) = mpsc::channel();
+        // Apart, so that a desk that waits for itself fails this test and does not hang it.
+        std::thread::spawn(move || {
+            let first = desk.begin(one);
+            let beside = (first.is_some(), desk.begin(one).is_some(), desk.begin(other).is_some());
+            drop(first);
+            let _ = told.send((beside, desk.begin(one).is_some()));
+        });
+        let begun = begun.recv_timeout(DEADLINE).expect("a second word of a neighbour stops the directory");
+        assert_eq!(begun, ((true, false, true), true));
+    }
+}
