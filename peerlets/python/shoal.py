@@ -115,7 +115,7 @@ class Agent:
 
     def log(self, **filter):
         """A page of the log: {"entries": […], "next": …}. Filters: type, sender, receiver, session, from_ms, before_ms,
-        text, direction, order, limit, after."""
+        text, id, direction, order, limit, after."""
         return self._calls.answer("log", filter)
 
     def follow(self, **filter):

@@ -247,6 +247,9 @@ impl EventLine {
 /// Which entries of the log are wanted; what is left out does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Filter {
+    /// Only the message with this id, as it was sent, came and was handed to its peerlet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Only messages of this type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

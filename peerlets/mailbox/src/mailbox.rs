@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use dci_proto::message::{Envelope, Receipt, ReceiptState, Recipient};
 use dci_proto::{AgentId, MessageId};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 
 use crate::clock::{Clock, SystemClock};
 use crate::disk::Disk;
@@ -14,6 +14,9 @@ use crate::log::{self, Follower, Happening, LogEntry, Observer, Page, Query};
 use crate::outlets::{Incoming, Outgoing};
 use crate::writer::{Command, Commands, Reply, Writer};
 use crate::{Accepted, Limits, MailboxError, Place, ReceiptOutcome, Retention, Settlement, Status};
+
+/// Pages of the log that are put together at once; others wait. Each keeps a processor busy and holds some memory.
+const QUERIES_AT_ONCE: usize = 2;
 
 /// How a mailbox is opened.
 #[derive(Clone)]
@@ -66,6 +69,7 @@ pub struct Mailbox {
     agent: AgentId,
     commands: Commands,
     happenings: broadcast::Sender<Arc<Happening>>,
+    queries: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,7 +94,8 @@ impl Mailbox {
             reason: error.to_string(),
         })?;
         let (commands, happenings) = (parts.commands, parts.happenings);
-        let mailbox = Self { disk, agent, commands, happenings, thread: Some(thread) };
+        let queries = Arc::new(Semaphore::new(QUERIES_AT_ONCE));
+        let mailbox = Self { disk, agent, commands, happenings, queries, thread: Some(thread) };
         Ok(Opened { mailbox, outgoing: Outgoing(parts.outgoing), incoming: Incoming(parts.incoming) })
     }
 
@@ -170,12 +175,18 @@ impl Mailbox {
         self.read(move |disk, agent| log::entry(disk, agent, place)).await
     }
 
-    /// A page of the log.
+    /// A page of the log. Its work is bounded, so it may have few entries, or none, and yet a next one.
     ///
     /// # Errors
     /// What the disk said.
     pub async fn query(&self, query: Query) -> Result<Page, MailboxError> {
-        self.read(move |disk, agent| log::query(disk, agent, &query)).await
+        let turn = Arc::clone(&self.queries).acquire_owned().await.ok();
+        self.read(move |disk, agent| {
+            // Kept until it is done, also where nobody waits for it any more.
+            let _turn = turn;
+            log::query(disk, agent, &query)
+        })
+        .await
     }
 
     /// What happens from now on. Who is too slow misses some, and is told how many.

@@ -133,3 +133,100 @@ async fn the_log_keeps_what_is_said_and_what_waits() {
     wait_until("all that is old is dropped", || async { count().await == 2 }).await;
     assert_eq!(ask(&mailbox, Query::default()).await, [7, 100], "what waits, and the last");
 }
+
+/// Has so many messages come and be refused, all at a time: each is one entry. Numbers from `first` on.
+async fn come_at(home: &Home, mailbox: &Arc<Mailbox>, now_ms: u64, first: u64, count: u64) {
+    home.set_ms(mailbox, now_ms);
+    let refused = |number| {
+        let mailbox = Arc::clone(mailbox);
+        let mut envelope = message(number, None, ANA, ME);
+        envelope.message.expires_ms += now_ms;
+        // All at once, so that they share few syncs.
+        tokio::spawn(async move { mailbox.refuse(Arc::new(envelope), "no".to_owned()).await })
+    };
+    let refused: Vec<_> = (first..first + count).map(refused).collect();
+    for one in refused {
+        one.await.expect("no panic").expect("kept");
+    }
+}
+
+/// All pages of a query: the numbers in order of time, and how many entries were looked at.
+async fn all_pages(mailbox: &Mailbox, query: Query) -> (Vec<u64>, usize) {
+    let (mut found, mut looked_at, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = mailbox.query(Query { after, ..query.clone() }).await.expect("reads");
+        found.extend(numbers(&page));
+        looked_at += page.looked_at;
+        after = page.next;
+        if after.is_none() {
+            found.sort_unstable();
+            return (found, looked_at);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_by_time_or_id_is_found_without_looking_through_the_whole_log() {
+    let home = Home::new();
+    let mailbox = Arc::new(home.open().mailbox);
+    for round in 0..10 {
+        come_at(&home, &mailbox, round * 100_000, round * 1_000, 1_000).await;
+    }
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let window = Query {
+            from_ms: Some(START_MS + 400_000),
+            before_ms: Some(START_MS + 430_000),
+            order,
+            limit: 100,
+            ..Query::default()
+        };
+        let (found, looked_at) = all_pages(&mailbox, window.clone()).await;
+        assert_eq!(found, (4_000..5_000).collect::<Vec<_>>(), "{order:?}");
+        assert!(looked_at < 4_000, "{order:?}: {looked_at} of 10,000 entries were looked at");
+        let page = mailbox.query(window).await.expect("reads");
+        assert!(page.entries.len() == 100 && page.looked_at < 1_500, "{order:?}: {}", page.looked_at);
+        let (found, looked_at) = all_pages(&mailbox, Query { id: Some(id(4_321)), order, ..Query::default() }).await;
+        assert_eq!(found, [4_321], "{order:?}");
+        assert!(looked_at < 4_000, "{order:?}: {looked_at} of 10,000 entries were looked at");
+        let (found, looked_at) = all_pages(&mailbox, Query { order, ..Query::default() }).await;
+        assert_eq!((found.len(), looked_at), (10_000, 10_000), "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_while_a_clock_was_ahead_is_found_too() {
+    let home = Home::new();
+    let mailbox = Arc::new(home.open().mailbox);
+    // For a moment the clock is half a minute ahead.
+    come_at(&home, &mailbox, 0, 0, 1_500).await;
+    come_at(&home, &mailbox, 40_000, 1_500, 50).await;
+    come_at(&home, &mailbox, 10_000, 1_550, 1_500).await;
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let late = Query { from_ms: Some(START_MS + 30_000), order, ..Query::default() };
+        assert_eq!(all_pages(&mailbox, late).await.0, (1_500..1_550).collect::<Vec<_>>(), "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_its_id_with_each_time_it_was_handed_out_until_it_is_dealt_with() {
+    let home = Home::new();
+    let Opened { mailbox, mut incoming, .. } = home.open();
+    let found = async |number| ask(&mailbox, Query { id: Some(id(number)), ..Query::default() }).await;
+    mailbox.post(sent(1, None), vec![ANA]).await.expect("posted");
+    mailbox.accept(came(2, None)).await.expect("accepted");
+    // Another's message with the same id is another message.
+    mailbox.accept(Arc::new(message(2, None, BEN, ME))).await.expect("accepted");
+    // One of this agent to itself.
+    let own = Arc::new(message(3, None, ME, ME));
+    mailbox.post(own.clone(), vec![ME]).await.expect("posted");
+    mailbox.accept(own).await.expect("accepted");
+    for _ in 0..3 {
+        let received = next_received(&mut incoming).await;
+        home.set_ms(&mailbox, 1_000_000);
+        mailbox.settle(received.place, Settlement::Handled { exit_status: 0 }).await.expect("settled");
+    }
+    assert_eq!(found(1).await, [1]);
+    assert_eq!(found(2).await, [2; 4], "two, each as it came and as it was handed out");
+    assert_eq!(found(3).await, [3; 3], "as it was sent, came and was handed out");
+    assert_eq!(found(4).await, [0; 0]);
+}

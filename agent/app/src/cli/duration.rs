@@ -42,6 +42,11 @@ fn unit_s(unit: &str) -> Option<u64> {
     })
 }
 
+/// The time so long ago, in ms since 1970.
+pub(super) fn ago_ms(option: &str, text: &str) -> Result<u64, CliError> {
+    Ok(crate::ticket::now_ms().saturating_sub(seconds(option, text)?.saturating_mul(1_000)))
+}
+
 /// A length of time exactly, in the largest unit that divides it, such as `30m` or `14d`.
 pub(super) fn exact(seconds: u64) -> String {
     for (unit_s, unit) in [(DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "m")] {

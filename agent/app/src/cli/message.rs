@@ -162,6 +162,9 @@ pub(super) fn state_of(state: &StateView) -> String {
 /// Which entries of the log are wanted.
 #[derive(Args, Clone, Debug)]
 pub(super) struct FilterOptions {
+    /// Only the message with this id, as it was sent, came and was handed to its peerlet.
+    #[arg(long, value_name = "UUID")]
+    id: Option<MessageId>,
     /// Only messages of this type.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
@@ -193,13 +196,10 @@ pub(super) struct FilterOptions {
 
 impl FilterOptions {
     fn filter(&self) -> Result<LogFilter, CliError> {
-        let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
-        let ago = |name: &str, text: &Option<String>| -> Result<Option<u64>, CliError> {
-            let seconds = text.as_deref().map(|text| duration::seconds(name, text)).transpose()?;
-            Ok(seconds.map(|seconds| now_ms.saturating_sub(seconds.saturating_mul(1000))))
-        };
+        let ago =
+            |name: &str, text: &Option<String>| text.as_deref().map(|text| duration::ago_ms(name, text)).transpose();
         Ok(LogFilter {
+            id: self.id,
             kind: self.kind.clone(),
             sender: self.sender.clone(),
             receiver: self.receiver.clone(),

@@ -54,6 +54,8 @@ assert sent_books.tag == "{urn:books}books" and len(sent_books) == 2, etree.tost
 first = service.Log(type="word-count", limit=1)
 second = service.Log(type="word-count", limit=1, after=first.next)
 assert first.entry[0].place != second.entry[0].place, (first, second)
+one = service.Log(id=sent[0].id)
+assert one.entry and {entry.id for entry in one.entry} == {sent[0].id}, one
 
 # Faults.
 for wrong in (dict(to={"agent": ["nobody"]}), dict(to={"group": "nobodies"})):

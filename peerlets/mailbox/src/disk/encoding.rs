@@ -109,9 +109,18 @@ pub(crate) fn encode_record(record: Record<'_>) -> Result<Vec<u8>, DiskError> {
 
 /// The head of an entry, and its body.
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<(StoredHead, &str), DiskError> {
-    let damaged = |reason: String| DiskError::Row { table: "log", reason };
-    let (head, rest) = postcard::take_from_bytes(bytes).map_err(|error| damaged(error.to_string()))?;
-    Ok((head, std::str::from_utf8(rest).map_err(|error| damaged(error.to_string()))?))
+    let (head, body) = decode_head(bytes)?;
+    Ok((head, body_text(body)?))
+}
+
+/// The head of an entry; its body is not looked at.
+pub(crate) fn decode_head(bytes: &[u8]) -> Result<(StoredHead, &[u8]), DiskError> {
+    postcard::take_from_bytes(bytes).map_err(|error| DiskError::Row { table: "log", reason: error.to_string() })
+}
+
+/// The body of an entry.
+pub(crate) fn body_text(body: &[u8]) -> Result<&str, DiskError> {
+    std::str::from_utf8(body).map_err(|error| DiskError::Row { table: "log", reason: error.to_string() })
 }
 
 /// A row of another table.

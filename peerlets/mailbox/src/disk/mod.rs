@@ -21,7 +21,7 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 use crate::MailboxError;
 use crate::error::DiskError;
 
-pub(crate) use tables::{ENDED, LOG, PENDING, SENT, Tables, WAITING};
+pub(crate) use tables::{ENDED, LOG, PENDING, RECEIVED, SENT, Tables, WAITING};
 
 /// The newest version of what is in the file.
 pub(crate) const FORMAT_VERSION: u64 = 1;

@@ -1,6 +1,7 @@
 //! The log: what was sent, received and handed to peerlets, with what became of it.
 
 mod follow;
+mod of_message;
 mod query;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use crate::core::{Direction, PendingRow, SentRow, State, Status, WaitingRow};
 use crate::disk::encoding::{StoredHead, decode, decode_record};
-use crate::disk::{Disk, ENDED, LOG, PENDING, SENT, WAITING};
+use crate::disk::{Disk, ENDED, LOG, PENDING, RECEIVED, SENT, WAITING};
 use crate::error::DiskError;
 use crate::mailbox::RecipientStatus;
 use crate::{MailboxError, Place};
@@ -44,6 +45,8 @@ struct Reader {
     waiting: ReadOnlyTable<(u64, &'static [u8; 32]), &'static [u8]>,
     ended: ReadOnlyTable<(u64, &'static [u8; 32]), &'static [u8]>,
     pending: ReadOnlyTable<u64, &'static [u8]>,
+    sent: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    received: ReadOnlyTable<&'static [u8; 48], &'static [u8]>,
 }
 
 impl Reader {
@@ -54,6 +57,8 @@ impl Reader {
             waiting: transaction.open_table(WAITING)?,
             ended: transaction.open_table(ENDED)?,
             pending: transaction.open_table(PENDING)?,
+            sent: transaction.open_table(SENT)?,
+            received: transaction.open_table(RECEIVED)?,
         })
     }
 
@@ -116,6 +121,13 @@ impl Reader {
         Ok(vec![RecipientStatus { agent: self.agent, status }])
     }
 
+    /// Where a sent message stands.
+    fn sent_at(&self, id: MessageId) -> Result<Option<Place>, DiskError> {
+        let Some(row) = self.sent.get(&id.0)? else { return Ok(None) };
+        let row: SentRow = decode("sent", row.value())?;
+        Ok(Some(row.place))
+    }
+
     /// Whether an agent is, or was, a recipient of a sent message.
     fn has_recipient(&self, place: Place, agent: AgentId) -> Result<bool, DiskError> {
         let key = (place.0, &agent.0);
@@ -136,9 +148,8 @@ pub(crate) fn entry(disk: &Disk, agent: AgentId, place: Place) -> Result<Option<
 /// What became of a sent message.
 pub(crate) fn states_of(disk: &Disk, id: MessageId) -> Result<Option<Vec<RecipientStatus>>, MailboxError> {
     disk.read(|transaction| {
-        let sent = transaction.open_table(SENT)?;
-        let Some(row) = sent.get(&id.0)? else { return Ok(None) };
-        let row: SentRow = decode("sent", row.value())?;
-        Reader::new(transaction, AgentId([0; 32]))?.states(row.place).map(Some)
+        let reader = Reader::new(transaction, AgentId([0; 32]))?;
+        let place = reader.sent_at(id)?;
+        place.map(|place| reader.states(place)).transpose()
     })
 }

@@ -68,7 +68,8 @@ fn fits(query: &Query, entry: &LogEntry) -> bool {
         message.to == dci_proto::message::Recipient::Agent(receiver)
             || entry.states.iter().any(|state| state.agent == receiver)
     };
-    query.kind.as_ref().is_none_or(|kind| *kind == message.kind)
+    query.id.is_none_or(|id| id == message.id)
+        && query.kind.as_ref().is_none_or(|kind| *kind == message.kind)
         && query.sender.is_none_or(|sender| sender == message.from.agent)
         && query.receiver.is_none_or(to_receiver)
         && query.session.is_none_or(|session| [message.session, message.from.session].contains(&Some(session)))

@@ -58,6 +58,7 @@ pub(super) fn to_query(api: &Api, filter: &LogFilter) -> Result<Query, Failure> 
         Some(_) => return Err(Failure::bad("`order` is newest or oldest")),
     };
     Ok(Query {
+        id: filter.id,
         kind: filter.kind.as_ref().map(|kind| kind.parse()).transpose()?,
         sender: agent(&filter.sender)?,
         receiver: agent(&filter.receiver)?,

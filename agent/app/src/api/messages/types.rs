@@ -229,6 +229,9 @@ pub struct LogPage {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogFilter {
+    /// Only the message with this id, as it was sent, came and was handed to its peerlet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
     /// Only messages of this type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

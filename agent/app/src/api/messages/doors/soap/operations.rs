@@ -114,6 +114,7 @@ fn filter(operation: &Element) -> Result<LogFilter, Failure> {
         order: fields.value("order")?,
         limit: fields.value("limit")?,
         after: fields.value("after")?,
+        id: fields.value("id")?,
     };
     fields.end()?;
     Ok(filter)
