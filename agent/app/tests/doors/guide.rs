@@ -114,7 +114,7 @@ fn everything_on_the_page_does_what_it_says_there() {
             (language, None) => panic!("nobody knows how to try {language}"),
         }
     }
-    assert_eq!(ran, 9, "programs on the page");
+    assert_eq!(ran, 10, "programs on the page");
 }
 
 #[test]

@@ -31,6 +31,10 @@ assert [reply.text for reply in answer.reply] == ["Emma", "Ä & B"], answer
 answer = service.Request(type="nothing-like-it", to={"all": True})
 assert {state.state for state in answer.state} == {"refused"} and answer.state[0].why, answer
 
+# Request: the time is over before anybody answers.
+answer = service.Request(type="word-count", to={"agent": ["lab-2"]}, text="x", timeoutSeconds=0)
+assert answer.finished is False and not answer.reply and len(answer.state) == 1, answer
+
 # Send, and what became of it.
 sent = service.Send(type="word-count", to={"all": True}, text="to all", ttl=5, expiresSeconds=600)
 sent = sent if isinstance(sent, list) else sent.message

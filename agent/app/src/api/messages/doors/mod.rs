@@ -13,7 +13,7 @@ mod writer;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
 
 use super::super::Api;
 
@@ -22,7 +22,7 @@ const REPLIES_NAMESPACE: &str = "urn:shoal:replies:1";
 
 /// Calls of the API.
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/xml", post(plain::send))
+    Router::new().route("/xml", post(plain::send)).route("/xml/{id}", get(plain::states))
 }
 
 /// What has a path of its own, as clients of it expect.

@@ -1,14 +1,16 @@
 //! Plain XML: `POST /api/v1/xml` takes a message as a caller writes it (`docs/draft.xsd`) and answers with what was sent, or,
-//! with `?wait=SECONDS`, with what came of it (`docs/replies.xsd`). What fails is a problem document (RFC 9457, appendix B).
+//! with `?wait=SECONDS`, with what came of it (`docs/replies.xsd`). `GET /api/v1/xml/ID` tells later what became of a message. What
+//! fails is a problem document (RFC 9457, appendix B).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query as UrlQuery, Request, State};
+use axum::extract::{Path, Query as UrlQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use dci_proto::MessageId;
 use dci_proto::message::{
     DraftRecipient, MESSAGE_LIMIT_BYTES, MessageError, NAMESPACE, XmlDraft, decode_draft, encode, format_time,
 };
@@ -17,8 +19,8 @@ use serde::Deserialize;
 use super::super::super::Api;
 use super::super::super::caller::Caller;
 use super::super::super::failure::Failure;
-use super::super::send::send_all;
-use super::super::types::{SendRequest, To};
+use super::super::send::{self, send_all};
+use super::super::types::{MessageStates, SendRequest, StateView, To};
 use super::super::views::name_of;
 use super::gathered::{self, Gathered};
 use super::writer::Writer;
@@ -43,6 +45,22 @@ pub(super) async fn send(
 ) -> Response {
     match answer(&api, caller, options, request).await {
         Ok((status, document)) => xml(status, "application/xml; charset=utf-8", document),
+        Err(failure) => problem(failure),
+    }
+}
+
+/// What became of a message that was sent from this agent: a later call than the one that sent it.
+pub(super) async fn states(
+    State(api): State<Arc<Api>>,
+    caller: Result<Caller, Failure>,
+    Path(id): Path<String>,
+) -> Response {
+    let known = match caller {
+        Ok(caller) => send::states(State(api), caller, Path(id)).await,
+        Err(failure) => Err(failure),
+    };
+    match known {
+        Ok(states) => xml(StatusCode::OK, "application/xml; charset=utf-8", states_document(&states)),
         Err(failure) => problem(failure),
     }
 }
@@ -122,11 +140,7 @@ fn replies(gathered: &Gathered) -> String {
         writer.with("left-out", &gathered.left_out.to_string());
     }
     for (message, state) in &gathered.states {
-        writer.open("state").with("message", &message.to_string()).with("agent", &state.agent.to_string());
-        writer.with("name", &state.name).with("state", &state.state).with("since", &format_time(state.since_ms));
-        writer.with("attempts", &state.attempts.to_string());
-        writer.with_some("exit-status", state.exit_status.map(|status| status.to_string()).as_deref());
-        writer.with_some("why", state.why.as_deref()).close();
+        state_element(&mut writer, *message, state);
     }
     for reply in &gathered.replies {
         let (message, agent) = Gathered::of(reply);
@@ -137,6 +151,22 @@ fn replies(gathered: &Gathered) -> String {
         writer.open("body").with("xmlns", NAMESPACE).raw(reply.message.body.as_xml()).close().close();
     }
     writer.end()
+}
+
+fn states_document(states: &MessageStates) -> String {
+    let mut writer = Writer::new();
+    writer.open("states").with("xmlns", REPLIES_NAMESPACE).with("message", &states.id.to_string());
+    states.recipients.iter().for_each(|state| state_element(&mut writer, states.id, state));
+    writer.end()
+}
+
+/// What became of a message at one recipient.
+fn state_element(writer: &mut Writer, message: MessageId, state: &StateView) {
+    writer.open("state").with("message", &message.to_string()).with("agent", &state.agent.to_string());
+    writer.with("name", &state.name).with("state", &state.state).with("since", &format_time(state.since_ms));
+    writer.with("attempts", &state.attempts.to_string());
+    writer.with_some("exit-status", state.exit_status.map(|status| status.to_string()).as_deref());
+    writer.with_some("why", state.why.as_deref()).close();
 }
 
 /// A failure as a problem document.
