@@ -80,6 +80,16 @@ fn calls_of_one_connection_run_side_by_side_under_names_of_the_callers_own() {
         }
     };
     assert_eq!(stopped["answer"]["stopped"], true);
+    line.say(
+        &json!({ "seq": 8, "call": "request", "body": { "type": "word-count", "to": { "all": true }, "text": "said later" } }),
+    );
+    loop {
+        let told = line.hear().expect("more");
+        assert!(told["seq"] == 8 || !told.to_string().contains("said later"), "{told}");
+        if told["event"]["event"] == "done" {
+            break;
+        }
+    }
     wait_until("what was sent to be handled", DEADLINE, || {
         let told = line.ask(&json!({ "seq": 4, "call": "states", "body": { "id": sent } }));
         Ok((told["answer"]["recipients"][0]["state"] == "handled").then_some(()))

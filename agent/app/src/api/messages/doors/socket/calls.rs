@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shoal_ledger::UserRole;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::super::super::caller::Caller;
 use super::super::super::super::failure::Failure;
@@ -16,6 +16,7 @@ use super::super::super::types::{AskRequest, LogFilter, ReplayRequest, SendReque
 use super::super::super::{ask, follow, log, peerlets, send};
 use super::Shared;
 use super::lines::Line;
+use super::waiting::Waiting;
 
 /// Bytes of a caller's own name for a call, at most.
 const SEQ_LIMIT_BYTES: usize = 64;
@@ -96,40 +97,43 @@ impl CallLine {
 #[derive(Clone)]
 pub(super) struct Answers {
     pub(super) seq: Option<Seq>,
-    pub(super) lines: mpsc::Sender<Told>,
+    pub(super) lines: Waiting,
 }
 
-/// A line on its way out.
-pub(super) struct Told {
-    pub(super) line: String,
-    /// Its place among the pages of the log in memory.
-    _place: Option<OwnedSemaphorePermit>,
+/// A line about a call, made only when it is its turn to wait.
+#[derive(Serialize)]
+struct About<'a, T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a T>,
+    seq: &'a Option<Seq>,
 }
 
 impl Answers {
     /// The last line about a call that did what it should.
     pub(super) async fn answer(&self, answer: &impl Serialize) {
-        self.tell(json!({ "seq": self.seq, "answer": answer }), None).await;
+        self.page(answer, None).await;
     }
 
     async fn page(&self, page: &impl Serialize, place: Option<OwnedSemaphorePermit>) {
-        self.tell(json!({ "seq": self.seq, "answer": page }), place).await;
+        let about = About { answer: Some(page), error: None, event: None, seq: &self.seq };
+        self.lines.tell(&about, place).await;
     }
 
+    /// Answers whether there is still somebody to tell.
     async fn event(&self, event: &impl Serialize) -> bool {
-        self.tell(json!({ "seq": self.seq, "event": event }), None).await
+        self.lines.tell(&About { answer: None, error: None, event: Some(event), seq: &self.seq }, None).await
     }
 
     /// The last line about a call that did not.
     pub(super) async fn failed(&self, failure: &Failure) {
         let (status, error) = (failure.status().as_u16(), failure.error());
         let error = json!({ "status": status, "error": error.error, "hint": error.hint });
-        self.tell(json!({ "seq": self.seq, "error": error }), None).await;
-    }
-
-    /// Whether there is still somebody to tell.
-    async fn tell(&self, line: Value, place: Option<OwnedSemaphorePermit>) -> bool {
-        self.lines.send(Told { line: format!("{line}\n"), _place: place }).await.is_ok()
+        let about = About::<Value> { answer: None, error: Some(error), event: None, seq: &self.seq };
+        self.lines.tell(&about, None).await;
     }
 }
 

@@ -14,13 +14,12 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::super::super::super::failure::Failure;
 use super::Shared;
-use super::calls::{self, Answers, Call, CallLine, Seq, Told};
+use super::calls::{self, Answers, Call, CallLine, Seq};
 use super::lines::{Line, Lines};
+use super::waiting::{Told, waiting};
 
 /// Calls of a connection under way at once, at most.
 const CALLS_LIMIT: usize = 16;
-/// Lines that wait to be written, at most; calls wait with the next.
-const WAITING_LIMIT: usize = 2;
 /// How long a connection without calls may say nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long a program may let lines wait to be read by it.
@@ -48,7 +47,7 @@ struct Connection {
 /// Serves a program until it goes, is told why it is left, or the agent ends.
 pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let (read, write) = stream.into_split();
-    let (lines, waiting) = mpsc::channel(WAITING_LIMIT);
+    let (lines, waiting) = waiting();
     let mut writer = tokio::spawn(write_all(write, waiting));
     let answers = Answers { seq: None, lines };
     let source = Lines::new(read, shared.long_lines.clone());

@@ -7,12 +7,13 @@
 //! ← {"seq":2,"answer":{…}}                     or {"seq":2,"error":{"status":404,"error":"…"}}
 //! ```
 //!
-//! Whoever can open the socket is the agent's own user (or root): they act as the CLI of this computer does. `lines` reads
-//! and writes, `calls` does what a line says, `connection` keeps both going.
+//! Whoever can open the socket is the agent's own user (or root): they act as the CLI of this computer does. `lines` reads,
+//! `waiting` holds what is to be written, `calls` does what a line says, `connection` keeps both going.
 
 mod calls;
 mod connection;
 mod lines;
+mod waiting;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
