@@ -18,7 +18,7 @@ use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
 use crate::copies::CopyShelf;
 use crate::files::Files;
-use crate::health::{Health, SelfReport};
+use crate::health::{Health, report};
 use crate::holdings;
 use crate::keeping::{KeepingBoard, Recutter, recut_here};
 use crate::machine::Foreground;
@@ -187,10 +187,10 @@ impl Parts {
     }
 
     fn ping(&self, from: AgentId, request: &Request) -> Response {
-        match wire::decode::<SelfReport>(&request.head) {
+        match report::decode(&request.head) {
             Ok(report) => {
                 self.health.heard(from, Some(report));
-                wire::answer(&self.health.self_report())
+                report::answer(&self.health.self_report())
             }
             Err(error) => wire::refusal(Status::Unknown, &error.to_string()),
         }

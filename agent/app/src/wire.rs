@@ -465,7 +465,7 @@ mod tests {
             let _ = decode::<Vec<BadPlace>>(&bytes);
             let _ = decode::<crate::holdings::Share>(&bytes);
             let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);
-            let _ = decode::<crate::health::SelfReport>(&bytes);
+            let _ = crate::health::report::decode(&bytes);
         }
     }
 }

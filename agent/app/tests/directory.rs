@@ -66,6 +66,15 @@ fn every_agent_knows_which_peerlets_run_where_and_who_is_online() {
     for agent in &agents {
         wait_for(agent, "all three to know who has what", &wanted);
     }
+    // Each knows how busy the others are, too.
+    let busy = wait_until("all three to say how busy they are", DEADLINE, || {
+        let directory = agents[0].json(&["peerlets"])?;
+        let busy: Option<Vec<u64>> =
+            directory["agents"].as_array().into_iter().flatten().map(|agent| agent["busy_permille"].as_u64()).collect();
+        Ok(busy)
+    });
+    let busy = busy.expect("they say it");
+    assert!(busy.len() == 3 && busy.iter().all(|busy| *busy <= 1_000), "{busy:?}");
     // A person sees it as a table.
     let table = agents[0].shoal(&["peerlets"]).expect("a table");
     let table = String::from_utf8_lossy(&table.stdout).into_owned();

@@ -27,6 +27,7 @@ pub(crate) fn pong(sim: &Sim, me: usize, from: usize) -> Reply {
             room: world.room(me),
             owed_bytes: world.owed_bytes(me),
             standing: Standing::default(),
+            busy_permille: None,
         }))
     })
 }

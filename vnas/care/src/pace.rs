@@ -8,7 +8,7 @@ mod machine;
 
 use std::time::Duration;
 
-pub use machine::{CpuTimes, Supply, on_battery};
+pub use machine::{Busyness, CpuTimes, Supply, on_battery};
 
 /// Turns at once, at most.
 pub const TURNS_AT_ONCE: usize = 2;

@@ -33,6 +33,8 @@ const PING_AGAIN_AFTER: Duration = Duration::from_millis(300);
 const ABSENT_PING_FACTOR: u32 = 5;
 /// Pings a second from one agent, at most: with more members each is pinged less often.
 const PINGS_PER_SECOND: u32 = 20;
+/// No agent is busier than all of it.
+const BUSY_LIMIT_PERMILLE: u16 = 1_000;
 
 /// What happens.
 #[derive(Debug, Clone)]
@@ -278,6 +280,7 @@ impl Member {
             self.health.position = report.position;
             self.health.owed_bytes = report.owed_bytes;
             self.health.standing = report.standing.bounded();
+            self.health.busy_permille = report.busy_permille.map(|busy| busy.min(BUSY_LIMIT_PERMILLE));
         }
     }
 

@@ -5,6 +5,7 @@
 //! found out within a second, one that is only slow is not.
 
 mod facts;
+pub(crate) mod report;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
-use crate::wire;
 
 pub use shoal_care::{AgentHealth, HealthView, Presence, Room, SelfReport, Suspicions};
 
@@ -47,6 +47,8 @@ struct State {
     probing: BTreeSet<AgentId>,
     /// What this agent owes its owner, and how far it can be relied on.
     own: (u64, Standing),
+    /// How busy this agent's processors are, 0 to 1000.
+    own_busy_permille: Option<u16>,
     /// Since when this agent's own store is not there, or not all of it.
     unplugged_since: Option<Duration>,
 }
@@ -61,6 +63,7 @@ impl Health {
             members: Arc::default(),
             probing: BTreeSet::new(),
             own: (0, Standing::default()),
+            own_busy_permille: None,
             unplugged_since: None,
         };
         Self {
@@ -84,12 +87,12 @@ impl Health {
     /// What is known of everyone now, this agent among them.
     #[must_use]
     pub fn view_with_own(&self) -> HealthView {
-        let SelfReport { position, room, owed_bytes, standing } = self.self_report();
+        let SelfReport { position, room, owed_bytes, standing, busy_permille } = self.self_report();
         let state = self.state();
         let (presence, since, unplugged_since) = (Presence::Up, Duration::ZERO, state.unplugged_since);
         // An agent without a store has nothing to say of room.
         let room = self.store.is_some().then_some(room);
-        let own = AgentHealth { presence, room, position, owed_bytes, standing, since, unplugged_since };
+        let own = AgentHealth { presence, room, position, owed_bytes, standing, busy_permille, since, unplugged_since };
         state.core.view().with(self.local, own)
     }
 
@@ -174,6 +177,21 @@ impl Health {
         state.own = (owed_bytes, standing);
     }
 
+    /// Sets how busy this agent's processors are, 0 to 1000, for it to say so.
+    pub fn set_busy(&self, busy_permille: Option<u16>) {
+        self.state().own_busy_permille = busy_permille;
+    }
+
+    /// How busy an agent's processors are, 0 to 1000; `None` where it does not answer or does not tell.
+    #[must_use]
+    pub fn busy_permille_of(&self, agent: AgentId) -> Option<u16> {
+        let state = self.state();
+        if agent == self.local {
+            return state.own_busy_permille;
+        }
+        state.core.of(agent).filter(|health| health.answers()).and_then(|health| health.busy_permille)
+    }
+
     /// What this agent says of itself.
     #[must_use]
     pub fn self_report(&self) -> SelfReport {
@@ -184,8 +202,9 @@ impl Health {
         }
         state.unplugged_since = room.unplugged.then_some(state.unplugged_since.unwrap_or(now));
         let (owed_bytes, standing) = state.own.clone();
+        let busy_permille = state.own_busy_permille;
         drop(state);
-        SelfReport { position: self.position.load(Ordering::Relaxed), room, owed_bytes, standing }
+        SelfReport { position: self.position.load(Ordering::Relaxed), room, owed_bytes, standing, busy_permille }
     }
 
     /// An agent answered, or asked something itself.
@@ -300,9 +319,9 @@ impl Health {
     }
 
     async fn ask(&self, network: &Arc<dyn Network>, agent: AgentId, timeout: Duration) -> Option<SelfReport> {
-        let request = wire::request(wire::Method::Ping, &self.self_report()).ok()?;
+        let request = report::request(&self.self_report()).ok()?;
         let response = network.call(agent, Lane::Control, request, timeout).await.ok()?;
-        wire::done::<SelfReport>(&response).ok()
+        report::read(&response).ok()
     }
 
     fn apply(&self, event: PresenceEvent) {

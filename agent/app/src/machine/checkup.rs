@@ -1,5 +1,5 @@
-//! How this agent does: what it owes its owner and how far it can be relied on, looked at every few seconds, for its pings
-//! to tell. Decides nothing itself (`shoal_care::standing`, `shoal_care::debt`).
+//! How this agent does: what it owes its owner, how far it can be relied on and how busy it is, looked at every few seconds, for its
+//! pings to tell. Decides nothing itself (`shoal_care::standing`, `shoal_care::debt`, `shoal_care::pace`).
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_care::debt::{StoreOnDisk, owed_bytes};
+use shoal_care::pace::Busyness;
 use shoal_care::standing::{DiskHealth, Observed, StandingCore};
 use shoal_store::{MultiStore, StoreState};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::load;
 use super::metered_store::{StoreCounts, StoreMeter};
 use super::smart::{self, SmartConfig};
 use super::wake::Wake;
@@ -44,7 +46,7 @@ impl Checkup {
     /// Looks until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let started = Instant::now();
-        let (mut core, mut owed) = (StandingCore::default(), 0);
+        let (mut core, mut owed, mut busyness) = (StandingCore::default(), 0, Busyness::default());
         let mut disks: Vec<DiskHealth> = Vec::new();
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,6 +63,7 @@ impl Checkup {
             owed = owed_bytes(&self.on_disk(), owed > 0);
             let standing = core.look(started.elapsed(), &self.observed(&disks));
             self.health.set_own(owed, standing);
+            self.health.set_busy(load::cpu_times().and_then(|times| busyness.look(times)));
         }
     }
 

@@ -78,7 +78,7 @@ impl SystemLoad {
 
     fn look(&self, before: Option<Look>, now: Instant) -> Look {
         let requests = self.foreground.total();
-        let cpu = read(Path::new("/proc/stat")).and_then(|text| CpuTimes::parse(&text)).unwrap_or_default();
+        let cpu = cpu_times().unwrap_or_default();
         let load = before.map_or_else(Load::default, |before| Load {
             foreground_per_s: per_second(requests.saturating_sub(before.requests), now.duration_since(before.at)),
             cpu_busy_percent: cpu.busy_percent_since(before.cpu),
@@ -99,6 +99,11 @@ impl LoadSource for SystemLoad {
         *last = Some(look);
         look.load
     }
+}
+
+/// What the processors have done so far; `None` where the system does not tell.
+pub(super) fn cpu_times() -> Option<CpuTimes> {
+    read(Path::new("/proc/stat")).and_then(|text| CpuTimes::parse(&text))
 }
 
 /// Rounded up: one request in a while is one too many to be called none.

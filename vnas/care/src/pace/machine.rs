@@ -28,10 +28,36 @@ impl CpuTimes {
     /// Share at work since `before`, in percent; 0 when no time has passed.
     #[must_use]
     pub fn busy_percent_since(self, before: Self) -> u8 {
+        u8::try_from(self.share_since(before, 100)).unwrap_or(100)
+    }
+
+    /// Of so many parts, those at work since `before`; 0 when no time has passed.
+    fn share_since(self, before: Self, parts: u16) -> u16 {
         let busy = u128::from(self.busy.saturating_sub(before.busy));
         let total = u128::from(self.total.saturating_sub(before.total));
-        let percent = (busy * 100).checked_div(total).unwrap_or(0);
-        u8::try_from(percent.min(100)).unwrap_or(100)
+        let share = (busy * u128::from(parts)).checked_div(total).unwrap_or(0);
+        u16::try_from(share).unwrap_or(parts).min(parts)
+    }
+}
+
+/// How busy a machine has been lately, told from looks at its processors every few seconds: a look counts a quarter, so that a
+/// short burst, such as a program that starts, says little.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Busyness {
+    last: Option<CpuTimes>,
+    permille: Option<u16>,
+}
+
+impl Busyness {
+    /// Takes in a look. Answers how busy it is, 0 to 1000; `None` until there were two.
+    pub fn look(&mut self, times: CpuTimes) -> Option<u16> {
+        if let Some(last) = self.last.replace(times)
+            && times.total > last.total
+        {
+            let now = times.share_since(last, 1_000);
+            self.permille = Some(self.permille.map_or(now, |before| (3 * before + now) / 4));
+        }
+        self.permille
     }
 }
 
@@ -73,6 +99,27 @@ mod tests {
         for text in ["", "cpu", "cpu 1 2 3", "cpu  1 2 x 4 5", "intr 1 2 3 4 5"] {
             assert_eq!(CpuTimes::parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn how_busy_a_machine_is_follows_slowly_what_each_look_tells() {
+        let mut busyness = Busyness::default();
+        let mut at = CpuTimes::default();
+        let mut look = |busy, total| {
+            at = CpuTimes { busy: at.busy + busy, total: at.total + total };
+            busyness.look(at)
+        };
+        assert_eq!(look(500, 1_000), None, "one look tells nothing");
+        assert_eq!(look(100, 200), Some(500));
+        assert_eq!(look(200, 200), Some(625), "a burst");
+        assert_eq!(look(0, 0), Some(625), "no time passed");
+        let busiest = (0..20).filter_map(|_| look(200, 200)).last();
+        assert!(busiest.is_some_and(|busy| (990..=1_000).contains(&busy)), "{busiest:?}");
+        let idle = (0..30).filter_map(|_| look(0, 200)).last();
+        assert_eq!(idle, Some(0));
+        // Counters that go back, as after a restore of the machine, are no load.
+        assert_eq!(busyness.look(CpuTimes::default()), Some(0));
+        assert_eq!(busyness.look(CpuTimes { busy: 300, total: 300 }), Some(250));
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub struct SelfReport {
     pub owed_bytes: u64,
     /// How far it can be relied on, by its own account.
     pub standing: Standing,
+    /// How busy its processors are, 0 to 1000; `None` where it does not tell. Not part of what earlier versions read: whoever
+    /// sends a report puts it after.
+    #[serde(skip)]
+    pub busy_permille: Option<u16>,
 }
 
 /// What is known of one agent.
@@ -63,6 +67,8 @@ pub struct AgentHealth {
     pub owed_bytes: u64,
     /// How far it can be relied on, as it last said.
     pub standing: Standing,
+    /// How busy its processors are, 0 to 1000, as it last said.
+    pub busy_permille: Option<u16>,
     /// Since when its presence is what it is, from the start of this agent.
     pub since: Duration,
     /// Since when its store, or a part of it, is not there; `None` if it is, as far as it has said.

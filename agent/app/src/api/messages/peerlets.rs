@@ -57,7 +57,7 @@ pub(super) async fn all(State(api): State<Arc<Api>>, _caller: Caller) -> Answer<
 }
 
 fn listed_view(names: &Names, own: AgentId, listed: Listed) -> PeerletsOfAgent {
-    let Listed { agent, online, offer } = listed;
+    let Listed { agent, online, busy_permille, offer } = listed;
     let peerlet = |peerlet: &PeerletOffer| PeerletView {
         kind: peerlet.kind.to_string(),
         version: peerlet.version.clone(),
@@ -70,6 +70,7 @@ fn listed_view(names: &Names, own: AgentId, listed: Listed) -> PeerletsOfAgent {
         name: name_of(names, agent),
         online,
         own: agent == own,
+        busy_permille,
         version: offer.as_ref().map(|offer| offer.agent_version().to_owned()),
         peerlets: offer.iter().flat_map(Offer::peerlets).map(peerlet).collect(),
         left_out: offer.as_ref().map_or(0, Offer::left_out),
@@ -81,8 +82,17 @@ pub(super) async fn own(State(api): State<Arc<Api>>, _caller: Caller) -> Answer<
     let messages = api.messages()?;
     let peerlets = messages.peerlets().manifests().iter().map(view).collect();
     let (agent, name) = (api.agent.agent, api.agent.name());
-    let (version, faults) = (Some(env!("CARGO_PKG_VERSION").to_owned()), messages.peerlets().faults());
-    Ok(Json(PeerletsOfAgent { agent, name, online: true, own: true, version, peerlets, left_out: 0, faults }))
+    Ok(Json(PeerletsOfAgent {
+        agent,
+        name,
+        online: true,
+        own: true,
+        busy_permille: api.agent.health.busy_permille_of(agent),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        peerlets,
+        left_out: 0,
+        faults: messages.peerlets().faults(),
+    }))
 }
 
 /// Whoever installs a program decides what runs on this computer.

@@ -324,6 +324,9 @@ pub struct PeerletsOfAgent {
     pub online: bool,
     /// Whether it is the one that was asked.
     pub own: bool,
+    /// How busy its processors are, 0 to 1000; missing where it does not answer or does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_permille: Option<u16>,
     /// The version of Shoal it runs; missing where nothing was heard of it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

@@ -20,6 +20,8 @@ struct AgentView {
     name: String,
     online: bool,
     #[serde(default)]
+    busy_permille: Option<u16>,
+    #[serde(default)]
     peerlets: Vec<PeerletView>,
 }
 
@@ -53,13 +55,15 @@ fn agents(client: &Client) -> Result<Vec<Agent>, CliError> {
         Err(CliError::Api { status: 404 | 405, .. }) => return members(client),
         answer => answer?,
     };
-    let agent = |view: AgentView| {
-        let offers: BTreeSet<String> = view.peerlets.into_iter().map(|peerlet| peerlet.kind).collect();
-        // Every agent offers something; one that is said to offer nothing has not told yet.
-        let offers = (!offers.is_empty()).then_some(offers);
-        Agent { id: view.agent, name: view.name, online: view.online, offers, busy_permille: None }
-    };
-    Ok(answer.agents.into_iter().map(agent).collect())
+    Ok(answer.agents.into_iter().map(as_flows_have_it).collect())
+}
+
+fn as_flows_have_it(view: AgentView) -> Agent {
+    let AgentView { agent: id, name, online, busy_permille, peerlets } = view;
+    let offers: BTreeSet<String> = peerlets.into_iter().map(|peerlet| peerlet.kind).collect();
+    // Every agent offers something; one that is said to offer nothing has not told yet.
+    let offers = (!offers.is_empty()).then_some(offers);
+    Agent { id, name, online, offers, busy_permille }
 }
 
 fn members(client: &Client) -> Result<Vec<Agent>, CliError> {
@@ -70,4 +74,41 @@ fn members(client: &Client) -> Result<Vec<Agent>, CliError> {
         Agent { id: node.id.to_string(), name: node.name, online, offers: None, busy_permille: None }
     };
     Ok(list.nodes.into_iter().map(agent).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::messages::types::{PeerletView, PeerletsOfAgent};
+
+    #[test]
+    fn an_agent_is_as_busy_as_the_api_says() {
+        let peerlet = PeerletView {
+            kind: "run".into(),
+            version: "1.0.0".into(),
+            mode: "oneshot".into(),
+            description: String::new(),
+            executes: true,
+        };
+        let told = PeerletsOfAgent {
+            agent: dci_proto::AgentId([1; 32]),
+            name: "a".into(),
+            online: true,
+            own: false,
+            busy_permille: Some(250),
+            version: None,
+            peerlets: vec![peerlet],
+            left_out: 0,
+            faults: Vec::new(),
+        };
+        let read = |told: &PeerletsOfAgent| {
+            let json = serde_json::to_value(told).expect("JSON");
+            as_flows_have_it(serde_json::from_value(json).expect("as it was told"))
+        };
+        let agent = read(&told);
+        assert_eq!((agent.name.as_str(), agent.online, agent.busy_permille), ("a", true, Some(250)));
+        assert_eq!(agent.offers, Some(BTreeSet::from(["run".to_owned()])));
+        let silent = read(&PeerletsOfAgent { busy_permille: None, peerlets: Vec::new(), ..told });
+        assert_eq!((silent.busy_permille, silent.offers), (None, None));
+    }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Listed {
     pub(crate) agent: AgentId,
     /// Whether it answers now.
     pub(crate) online: bool,
+    /// How busy its processors are, 0 to 1000; `None`: it does not answer or does not tell.
+    pub(crate) busy_permille: Option<u16>,
     /// What it offers; `None`: nothing was heard of it yet.
     pub(crate) offer: Option<Offer>,
 }
@@ -146,7 +148,11 @@ impl Messages {
         let offer = |agent: AgentId| known.iter().find(|offer| offer.agent() == agent).map(SignedOffer::offer);
         let online = |agent| agent == self.agent || self.health.view_of(agent).presence == Presence::Up;
         let members = self.members.all().into_iter();
-        members.map(|agent| Listed { agent, online: online(agent), offer: offer(agent) }).collect()
+        let listed = |agent| {
+            let busy_permille = self.health.busy_permille_of(agent);
+            Listed { agent, online: online(agent), busy_permille, offer: offer(agent) }
+        };
+        members.map(listed).collect()
     }
 
     /// What is installed has changed.
