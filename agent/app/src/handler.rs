@@ -121,6 +121,7 @@ impl Handler for AgentHandler {
                 | Method::OwnGroups
                 | Method::Directory
                 | Method::FilePiece
+                | Method::Audit
         );
         if lane == Lane::Foreground && is_shard {
             parts.foreground.count_shard();
@@ -166,6 +167,11 @@ impl Handler for AgentHandler {
             (Method::Permission, _) => parts.permission(&request).await,
             (Method::FilePiece, _) => match (parts.files.get(), wire::decode(&request.head)) {
                 (Some(files), Ok(asked)) => files.piece(from, asked).await,
+                (Some(_), Err(_)) => malformed(),
+                (None, _) => wire::refusal(Status::NotReady, "this agent is starting"),
+            },
+            (Method::Audit, _) => match (parts.messages.get(), wire::decode(&request.head)) {
+                (Some(messages), Ok(asked)) => messages.tell_audit(asked).await,
                 (Some(_), Err(_)) => malformed(),
                 (None, _) => wire::refusal(Status::NotReady, "this agent is starting"),
             },

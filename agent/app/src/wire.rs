@@ -73,10 +73,12 @@ pub(crate) enum Method {
     Directory = 25,
     /// A piece of a file that was offered to the asker: [`FilePiece`]; its bytes come in the body.
     FilePiece = 24,
+    /// Some of the audit log, for an admin there: [`crate::audit::AuditAsk`]; a [`crate::audit::AuditPage`] comes in the body, as JSON.
+    Audit = 26,
 }
 
 impl Method {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -101,6 +103,7 @@ impl Method {
         Self::OwnGroups,
         Self::Directory,
         Self::FilePiece,
+        Self::Audit,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -466,6 +469,7 @@ mod tests {
             let _ = decode::<crate::holdings::Share>(&bytes);
             let _ = decode::<crate::scrub::report::ScrubReport>(&bytes);
             let _ = crate::health::report::decode(&bytes);
+            let _ = decode::<crate::audit::AuditAsk>(&bytes);
         }
     }
 }

@@ -110,6 +110,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/types", get(rights::types))
         .route("/types/{type}", put(rights::put_type).delete(rights::reset_type))
         .route("/audit", get(audit::list))
+        .route("/audit/all", get(audit::everywhere))
         .route("/users", get(handlers::users))
         .route("/users/{name}", put(handlers::put_user).delete(handlers::remove_user))
         .merge(messages::routes())

@@ -9,9 +9,11 @@
 //!
 //! Lines of JSON in `DATA/audit/`, one file after the other, the oldest dropped when there are too many (`journal`). Nothing in them
 //! is ever changed. An act that cannot be noted must not happen: whoever gets an error from [`AuditLog::begin`] does nothing.
-//! What a command reads from its standard input is not in it, nor are bodies of messages.
+//! What a command reads from its standard input is not in it, nor are bodies of messages. Each agent has its own; `everywhere` asks all of
+//! them and puts together what they say.
 
 mod entry;
+mod everywhere;
 mod flood;
 mod journal;
 mod reading;
@@ -21,9 +23,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use dci_proto::{AgentId, MessageId};
+use tokio::sync::Semaphore;
 
 pub(crate) use entry::ENTRY_VERSION;
 pub use entry::{Act, AuditEntry, Decision, Ending, what_is_asked};
+pub(crate) use everywhere::{AuditAsk, everywhere};
+pub use everywhere::{AuditEverywhere, AuditedAgent, SilentAgent};
 pub use reading::{AuditPage, AuditQuery};
 
 use flood::Refusals;
@@ -31,6 +36,9 @@ use journal::Journal;
 
 /// The folder of the log in the data directory.
 pub const AUDIT_FOLDER: &str = "audit";
+
+/// Pages that are read at once; others wait. Whoever asks for what is rare has all of the log read.
+const READ_AT_ONCE: usize = 2;
 
 /// Why something cannot be noted or read.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +85,7 @@ struct Shared {
     folder: PathBuf,
     journal: Mutex<Journal>,
     refusals: Mutex<Refusals>,
+    reading: Semaphore,
     since: Instant,
 }
 
@@ -88,7 +97,8 @@ impl AuditLog {
     pub fn open(data: &Path, agent: AgentId) -> Result<Self, AuditError> {
         let folder = data.join(AUDIT_FOLDER);
         let journal = Mutex::new(Journal::open(&folder, agent)?);
-        let shared = Shared { folder, journal, refusals: Mutex::default(), since: Instant::now() };
+        let (refusals, reading) = (Mutex::default(), Semaphore::new(READ_AT_ONCE));
+        let shared = Shared { folder, journal, refusals, reading, since: Instant::now() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -139,6 +149,7 @@ impl AuditLog {
     /// # Errors
     /// If the log cannot be read.
     pub async fn page(&self, query: AuditQuery) -> Result<AuditPage, AuditError> {
+        let _turn = self.shared.reading.acquire().await.map_err(|_| AuditError::Ended)?;
         let shared = self.shared.clone();
         blocking(move || reading::page(&shared.folder, &query)).await
     }

@@ -12,14 +12,18 @@ use super::journal::{files, parse, read, whole_lines};
 /// Entries of a page unless it asks for fewer or more.
 const PAGE_USUAL: usize = 100;
 /// Entries of a page, at most.
-const PAGE_LIMIT: usize = 1_000;
+pub(super) const PAGE_LIMIT: usize = 1_000;
+/// Bytes of their lines, about: the page ends with the entry that reaches it.
+const PAGE_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// Which entries are wanted.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     /// Only those before this place.
     pub before: Option<u64>,
+    /// Only those before this time, in ms since 1970.
+    pub before_ms: Option<u64>,
     /// How many, at most.
     pub limit: Option<usize>,
     /// Only what this user wanted.
@@ -42,7 +46,7 @@ pub struct AuditPage {
 
 pub(super) fn page(folder: &Path, query: &AuditQuery) -> Result<AuditPage, AuditError> {
     let (before, limit) = (query.before.unwrap_or(u64::MAX), query.limit.unwrap_or(PAGE_USUAL).clamp(1, PAGE_LIMIT));
-    let mut page = AuditPage { entries: Vec::new(), next: None, damaged: 0 };
+    let (mut page, mut bytes) = (AuditPage { entries: Vec::new(), next: None, damaged: 0 }, 0);
     for (first, path) in files(folder)?.into_iter().rev() {
         if first >= before {
             continue;
@@ -55,10 +59,11 @@ pub(super) fn page(folder: &Path, query: &AuditQuery) -> Result<AuditPage, Audit
             if entry.place >= before || !query.wants(&entry) {
                 continue;
             }
-            if page.entries.len() == limit {
+            if page.entries.len() == limit || bytes >= PAGE_LIMIT_BYTES {
                 page.next = page.entries.last().map(|last| last.place);
                 return Ok(page);
             }
+            bytes += line.len();
             page.entries.push(entry);
         }
     }
@@ -68,7 +73,8 @@ pub(super) fn page(folder: &Path, query: &AuditQuery) -> Result<AuditPage, Audit
 impl AuditQuery {
     fn wants(&self, entry: &AuditEntry) -> bool {
         let user = self.user.is_none() || self.user == entry.user;
-        user && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
+        let time = self.before_ms.is_none_or(|before_ms| entry.at_ms < before_ms);
+        user && time && self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
     }
 }
 
@@ -79,6 +85,23 @@ mod tests {
     use super::*;
     use crate::audit::entry::Act;
     use crate::audit::journal::Journal;
+
+    #[test]
+    fn a_page_is_bounded_in_bytes_too() {
+        let folder = tempfile::tempdir().expect("folder");
+        let from = AgentId([1; 32]);
+        let mut journal = Journal::open(folder.path(), from).expect("opens");
+        for _ in 0..PAGE_LIMIT {
+            let act =
+                Act { user: None, from, kind: "run".parse().expect("a type"), message: None, what: "é".repeat(2_000) };
+            journal.refuse(act, "no".to_owned()).expect("noted");
+        }
+        let query = AuditQuery { limit: Some(PAGE_LIMIT), ..AuditQuery::default() };
+        let first = page(folder.path(), &query).expect("reads");
+        assert!((200..300).contains(&first.entries.len()), "{}", first.entries.len());
+        let rest = page(folder.path(), &AuditQuery { before: first.next, ..query }).expect("reads");
+        assert_eq!(rest.entries[0].place + 1, first.next.expect("more"));
+    }
 
     #[test]
     fn pages_follow_one_another_and_show_what_is_asked_for() {
@@ -102,5 +125,6 @@ mod tests {
         assert_eq!(read(&ana), ("20 15 10 5 0".to_owned(), None));
         let runs = AuditQuery { kind: "run".parse().ok(), limit: Some(1), ..ana };
         assert_eq!(read(&runs), ("20".to_owned(), Some(21)));
+        assert_eq!(read(&AuditQuery { before_ms: Some(1), ..AuditQuery::default() }), (String::new(), None));
     }
 }

@@ -253,7 +253,9 @@ enum Command {
     Flow(flow::FlowCommand),
     /// What this agent was told to do that needs a right: who wanted it, when, and what came of it. For admins.
     ///
-    /// Example: shoal audit --type run
+    /// With --all that of every agent that answers, and the names of those that do not.
+    ///
+    /// Example: shoal audit --all --type run
     Audit(audit::AuditOptions),
     /// Check the pool as a whole, or recover one that lost its voters for good.
     ///

@@ -1,11 +1,19 @@
-//! Messages that have something executed, in the audit log: before it is begun, after it has ended, and where it is refused.
+//! Messages that have something executed, in the audit log: before it is begun, after it has ended, and where it is refused. And
+//! the log as admins at other agents read it.
 
 use dci_proto::AgentId;
 use dci_proto::message::{Body, Message, MessageType, UserName};
+use shoal_ledger::{TypePolicy, UserRole};
 use shoal_mailbox::Settlement;
+use shoal_net::Response;
 
 use super::Messages;
-use crate::audit::{Act, AuditError, Ending, what_is_asked};
+use super::permission::{Permission, Question};
+use crate::audit::{Act, AuditAsk, AuditError, Ending, what_is_asked};
+use crate::wire::{self, Status};
+
+/// What reading the audit log counts as where rights are looked up: a type of the agents' own, which nobody can set.
+const READ_KIND: &str = "shoal.audit";
 
 impl Messages {
     /// Whether messages of a type have something executed here.
@@ -41,6 +49,22 @@ impl Messages {
         let what = what_is_asked(kind, body);
         let (user, kind) = (Some(user.as_str().to_owned()), kind.clone());
         self.note_refusal(Act { user, from: self.agent, kind, message: None, what }, why).await;
+    }
+
+    /// Answers another agent that asks on behalf of an admin. That agent says who it is; that they are an admin is for the ledger to say.
+    pub(crate) async fn tell_audit(&self, asked: AuditAsk) -> Response {
+        let Ok(kind) = READ_KIND.parse() else { return wire::refusal(Status::Failed, "the audit log has no name") };
+        let policy = TypePolicy { role: UserRole::Admin, right: false };
+        match self.permissions.ask(Question { user: asked.user, kind, policy }).await {
+            Permission::Given => {}
+            Permission::Denied(why) => return wire::refusal(Status::Refused, &why),
+            Permission::Unknown(why) => return wire::refusal(Status::NotReady, &why),
+        }
+        let page = self.audit.page(asked.query).await.map_err(|error| error.to_string());
+        match page.and_then(|page| serde_json::to_vec(&page).map_err(|error| error.to_string())) {
+            Ok(page) => wire::answer_bytes(page.into()),
+            Err(error) => wire::refusal(Status::Failed, &error),
+        }
     }
 
     async fn note_refusal(&self, act: Act, why: &str) {
