@@ -1,44 +1,14 @@
-//! The program: a message a line in, an answer a line out, until its input ends.
+//! The program: what was said is known, who asks is answered.
 
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{BufRead, Write};
 
-use dci_proto::message::{Body, UserName, parse_time};
-use dci_proto::{AgentId, MessageId};
-use serde::{Deserialize, Serialize};
+use dci_proto::message::Body;
+use shoal_peerlet_program::{Answer, Message, serve};
 
 use crate::core::{Change, CodecError, Heard, Request, Rooms};
 
-/// Bytes of a line, at most: a message of 1 MiB, twice, all of it written as escapes.
-const LINE_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 /// The status of a message that says nothing of chat.
 const STATUS_NOT_CHAT: i32 = 2;
-
-/// A message as the host writes it; what it has besides does not matter here.
-#[derive(Deserialize)]
-struct Line {
-    id: MessageId,
-    sent: String,
-    expires: String,
-    from: From,
-    xml: String,
-}
-
-#[derive(Deserialize)]
-struct From {
-    agent: AgentId,
-    user: Option<UserName>,
-}
-
-/// What is printed of one.
-#[derive(Serialize)]
-struct Answer {
-    in_reply_to: MessageId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    xml: Option<String>,
-    status: i32,
-}
 
 /// Why a message is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -47,57 +17,32 @@ enum Fault {
     Codec(#[from] CodecError),
     #[error("nobody says it: the message names no user")]
     Nobody,
-    #[error("its times are none")]
-    Times,
 }
 
 /// Takes messages until there are no more. Answers the exit status.
-pub fn run(mut stdin: impl BufRead, mut stdout: impl Write) -> i32 {
-    match take_all(&mut stdin, &mut stdout) {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("chat: {error}");
-            1
-        }
-    }
-}
-
-fn take_all(stdin: &mut impl BufRead, stdout: &mut impl Write) -> io::Result<()> {
+pub fn run(stdin: impl BufRead, stdout: impl Write) -> i32 {
     let mut rooms = Rooms::default();
-    loop {
-        let mut line = Vec::new();
-        if stdin.by_ref().take(LINE_LIMIT_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let line: Line = serde_json::from_slice(&line)?;
-        let answer = match take(&mut rooms, &line) {
-            Ok(xml) => Answer { in_reply_to: line.id, text: None, xml, status: 0 },
-            Err(fault) => {
-                Answer { in_reply_to: line.id, text: Some(fault.to_string()), xml: None, status: STATUS_NOT_CHAT }
-            }
-        };
-        serde_json::to_writer(&mut *stdout, &answer)?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()?;
-    }
+    serve("chat", stdin, stdout, |message| match take(&mut rooms, message) {
+        Ok(xml) => Answer::dealt_with(xml),
+        Err(fault) => Answer::refused(STATUS_NOT_CHAT, fault.to_string()),
+    })
 }
 
 /// Takes one in; answers what was asked.
-fn take(rooms: &mut Rooms, line: &Line) -> Result<Option<String>, Fault> {
-    let body = Body::of_xml(line.xml.clone()).map_err(CodecError::from)?;
-    let time = |text: &str| parse_time(text).map_err(|_| Fault::Times);
-    let (sent_ms, expires_ms) = (time(&line.sent)?, time(&line.expires)?);
+fn take(rooms: &mut Rooms, message: &Message) -> Result<Option<String>, Fault> {
+    let body = Body::of_xml(message.xml.clone()).map_err(CodecError::from)?;
+    let Message { agent, id, sent_ms, expires_ms, .. } = *message;
     if let Some(request) = Request::of_body(&body)? {
-        return Ok(Some(request.answer(rooms, sent_ms)));
+        return Ok((!message.past).then(|| request.answer(rooms, sent_ms)));
     }
-    let user = line.from.user.as_ref().ok_or(Fault::Nobody)?;
-    let heard = Heard { agent: line.from.agent, user, id: line.id, sent_ms, expires_ms, body: &body };
-    let _: Change = rooms.hear(&heard)?;
+    let user = message.user.as_ref().ok_or(Fault::Nobody)?;
+    let _: Change = rooms.hear(&Heard { agent, user, id, sent_ms, expires_ms, body: &body })?;
     Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use dci_proto::{AgentId, MessageId};
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,72 +1,37 @@
 //! The peerlet: looks at offers that came and says whether they are as they should be. It fetches nothing and writes
 //! nothing; its agent does, when this program has said yes, and checks again for itself.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 
-use serde::{Deserialize, Serialize};
+use shoal_peerlet_program::{Answer, Message, serve};
 
 use crate::{Offer, Progress, ProgressState};
 
-/// Bytes of a message as a line, at most: 1 MiB, each byte escaped.
-const LINE_LIMIT_BYTES: u64 = 8 * 1024 * 1024;
 /// The exit status of an offer that is not taken.
 const REFUSED: i32 = 1;
 /// The exit status of what is no offer.
 const NO_OFFER: i32 = 2;
 
-/// A message as the host hands it in.
-#[derive(Deserialize)]
-struct Message {
-    id: String,
-    xml: String,
-}
-
-/// An answer as the host takes it.
-#[derive(Serialize)]
-struct Reply {
-    in_reply_to: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    xml: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    status: i32,
-}
-
 /// Answers messages, one a line, until there are no more; returns the exit status.
-pub fn run(stdin: impl Read, mut stdout: impl Write) -> i32 {
-    let mut input = BufReader::new(stdin);
-    loop {
-        let mut line = Vec::new();
-        match (&mut input).take(LINE_LIMIT_BYTES).read_until(b'\n', &mut line) {
-            Ok(0) => return 0,
-            Ok(_) => {}
-            Err(_) => return 1,
-        }
-        let Ok(message) = serde_json::from_slice::<Message>(&line) else { return 1 };
-        let Ok(mut reply) = serde_json::to_vec(&answer(message)) else { return 1 };
-        reply.push(b'\n');
-        if stdout.write_all(&reply).and_then(|()| stdout.flush()).is_err() {
-            return 1;
-        }
-    }
+pub fn run(stdin: impl Read, stdout: impl Write) -> i32 {
+    serve("files", BufReader::new(stdin), stdout, answer)
 }
 
-fn answer(message: Message) -> Reply {
-    let in_reply_to = message.id;
+fn answer(message: &Message) -> Answer {
     match Offer::of_xml(&message.xml) {
         Ok(offer) => {
             let accepted =
                 Progress { transfer: offer.transfer, state: ProgressState::Accepted, bytes: 0, why: String::new() };
-            Reply { in_reply_to, xml: Some(accepted.to_xml()), text: None, status: 0 }
+            Answer::dealt_with(Some(accepted.to_xml()))
         }
         Err(error) => {
             let why = format!("the files are not taken: {error}");
             match transfer_of(&message.xml) {
                 Some(transfer) => {
                     let failed = Progress { transfer, state: ProgressState::Failed, bytes: 0, why };
-                    Reply { in_reply_to, xml: Some(failed.to_xml()), text: None, status: REFUSED }
+                    Answer { xml: Some(failed.to_xml()), text: None, status: REFUSED }
                 }
-                None => Reply { in_reply_to, xml: None, text: Some(why), status: NO_OFFER },
+                None => Answer::refused(NO_OFFER, why),
             }
         }
     }
@@ -87,6 +52,7 @@ mod tests {
 
     #[test]
     fn offers_are_answered_one_a_line() {
+        let id_of = |number: usize| dci_proto::MessageId([u8::try_from(number).expect("few"); 16]);
         let hash = "0".repeat(64);
         let id = "00000000-0000-0000-0000-000000000007";
         let offer = |path: &str| {
@@ -98,7 +64,11 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(number, xml)| {
-                serde_json::json!({ "id": number.to_string(), "xml": xml, "type": "files" }).to_string()
+                serde_json::json!({
+                    "id": id_of(number), "xml": xml, "type": "files", "from": { "agent": dci_proto::AgentId([1; 32]) },
+                    "sent": "2026-01-31T12:00:00.000Z", "expires": "2026-01-31T12:10:00.000Z",
+                })
+                .to_string()
             })
             .collect();
         let mut out = Vec::new();
@@ -113,7 +83,7 @@ mod tests {
         let refused = Progress::of_xml(replies[1]["xml"].as_str().expect("XML")).expect("progress");
         assert_eq!((refused.state, refused.transfer.to_string().as_str()), (ProgressState::Failed, id));
         assert!(refused.why.contains("has . or .. in it"), "{}", refused.why);
-        assert_eq!(replies[2]["in_reply_to"], "2");
+        assert_eq!(replies[2]["in_reply_to"], id_of(2).to_string());
         assert_eq!(run(&b"no JSON\n"[..], Vec::new()), 1);
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 
 use dci_proto::message::Body;
-use dci_proto::xml::{Element, escape};
+use dci_proto::xml::escape;
+use shoal_peerlet_program::body;
 
 use crate::{CodecError, NAMESPACE};
 
@@ -75,21 +76,19 @@ impl Reply {
     /// # Errors
     /// If the body is none.
     pub fn of_body(body: &Body) -> Result<Self, CodecError> {
-        let elements = body.elements();
-        let [element] = elements.as_slice() else { return Err(wrong("it has to be one element")) };
-        let plain = body.text().trim().is_empty() && element.children.is_empty() && element.namespace == NAMESPACE;
-        if !plain {
+        let element = body::only(body, NAMESPACE).map_err(wrong)?;
+        if !element.children.is_empty() {
             return Err(wrong("it has to be an element of text"));
         }
         let text = element.text.clone();
         match element.name.as_str() {
             "output" => {
-                let [stream] = attributes(element, ["stream"])?;
+                let [stream] = body::attributes(&element, ["stream"]).map_err(wrong)?;
                 let known = [Stream::Out, Stream::Err].into_iter().find(|known| known.as_str() == stream);
                 Ok(Self::Output { stream: known.ok_or_else(|| wrong("there is no such stream"))?, text })
             }
             "ended" => {
-                let [status, time_ms] = attributes(element, ["status", "time-ms"])?;
+                let [status, time_ms] = body::attributes(&element, ["status", "time-ms"]).map_err(wrong)?;
                 let (status, time_ms) = (status.parse().ok(), time_ms.parse().ok());
                 let (status, time_ms) = status.zip(time_ms).ok_or_else(|| wrong("an attribute is no number"))?;
                 Ok(Self::Ended { status, time_ms, why: text })
@@ -97,19 +96,6 @@ impl Reply {
             _ => Err(wrong("the element is another one")),
         }
     }
-}
-
-/// The values of these attributes, which are all there are.
-fn attributes<const N: usize>(element: &Element, names: [&str; N]) -> Result<[String; N], CodecError> {
-    let all = element.attributes.len() == N;
-    let values = names.map(|name| {
-        let found = element.attributes.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| value.clone())
-    });
-    if !all || values.iter().any(Option::is_none) {
-        return Err(wrong("its attributes are others"));
-    }
-    Ok(values.map(Option::unwrap_or_default))
 }
 
 fn wrong(why: &str) -> CodecError {

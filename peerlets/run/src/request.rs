@@ -8,6 +8,7 @@
 
 use dci_proto::message::Body;
 use dci_proto::xml::{Element, escape};
+use shoal_peerlet_program::body;
 
 use crate::{CodecError, NAMESPACE};
 
@@ -65,12 +66,8 @@ impl Request {
     /// If the body is none.
     pub fn of_body(body: &Body) -> Result<Self, CodecError> {
         let wrong = |why: &str| CodecError::Schema { what: "request", why: why.to_owned() };
-        let elements = body.elements();
-        let [run] = elements.as_slice() else { return Err(wrong("it has to be one element")) };
-        if !body.text().trim().is_empty() {
-            return Err(wrong("there is text beside the element"));
-        }
-        if run.namespace != NAMESPACE || run.name != "run" {
+        let run = body::only(body, NAMESPACE).map_err(wrong)?;
+        if run.name != "run" {
             return Err(wrong("the element is another one"));
         }
         if !run.text.trim().is_empty() {

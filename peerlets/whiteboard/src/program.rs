@@ -1,43 +1,14 @@
-//! The program: a message a line in, an answer a line out, until its input ends.
+//! The program: what was drawn is known, who asks is answered.
 
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{BufRead, Write};
 
-use dci_proto::message::{Body, UserName, parse_time};
-use dci_proto::{AgentId, MessageId};
-use serde::{Deserialize, Serialize};
+use dci_proto::message::Body;
+use shoal_peerlet_program::{Answer, Message, serve};
 
 use crate::core::{Boards, CodecError, Request};
 
-/// Bytes of a line, at most: a message of 1 MiB, twice, all of it written as escapes.
-const LINE_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 /// The status of a message that does nothing on a board.
 const STATUS_NOT_TAKEN: i32 = 2;
-
-/// A message as the host writes it; what it has besides does not matter here.
-#[derive(Deserialize)]
-struct Line {
-    id: MessageId,
-    sent: String,
-    from: From,
-    xml: String,
-}
-
-#[derive(Deserialize)]
-struct From {
-    agent: AgentId,
-    user: Option<UserName>,
-}
-
-/// What is printed of one.
-#[derive(Serialize)]
-struct Answer {
-    in_reply_to: MessageId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    xml: Option<String>,
-    status: i32,
-}
 
 /// Why a message is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -46,57 +17,34 @@ enum Fault {
     Codec(#[from] CodecError),
     #[error("nobody does it: the message names no user")]
     Nobody,
-    #[error("its time is none")]
-    Time,
     #[error("the board is too large for a message; /api/v1/boards/NAME/svg has it")]
     TooLarge,
 }
 
 /// Takes messages until there are no more. Answers the exit status.
-pub fn run(mut stdin: impl BufRead, mut stdout: impl Write) -> i32 {
-    match take_all(&mut stdin, &mut stdout) {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("whiteboard: {error}");
-            1
-        }
-    }
-}
-
-fn take_all(stdin: &mut impl BufRead, stdout: &mut impl Write) -> io::Result<()> {
+pub fn run(stdin: impl BufRead, stdout: impl Write) -> i32 {
     let mut boards = Boards::default();
-    loop {
-        let mut line = Vec::new();
-        if stdin.by_ref().take(LINE_LIMIT_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let line: Line = serde_json::from_slice(&line)?;
-        let answer = match take(&mut boards, &line) {
-            Ok(xml) => Answer { in_reply_to: line.id, text: None, xml, status: 0 },
-            Err(fault) => {
-                Answer { in_reply_to: line.id, text: Some(fault.to_string()), xml: None, status: STATUS_NOT_TAKEN }
-            }
-        };
-        serde_json::to_writer(&mut *stdout, &answer)?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()?;
-    }
+    serve("whiteboard", stdin, stdout, |message| match take(&mut boards, message) {
+        Ok(xml) => Answer::dealt_with(xml),
+        Err(fault) => Answer::refused(STATUS_NOT_TAKEN, fault.to_string()),
+    })
 }
 
 /// Takes one in; answers what was asked.
-fn take(boards: &mut Boards, line: &Line) -> Result<Option<String>, Fault> {
-    let body = Body::of_xml(line.xml.clone()).map_err(CodecError::from)?;
+fn take(boards: &mut Boards, message: &Message) -> Result<Option<String>, Fault> {
+    let body = Body::of_xml(message.xml.clone()).map_err(CodecError::from)?;
     if let Some(request) = Request::of_body(&body)? {
-        return request.answer(boards).map(Some).ok_or(Fault::TooLarge);
+        let answer = (!message.past).then(|| request.answer(boards).ok_or(Fault::TooLarge));
+        return answer.transpose();
     }
-    let sent_ms = parse_time(&line.sent).map_err(|_| Fault::Time)?;
-    let user = line.from.user.as_ref().ok_or(Fault::Nobody)?;
-    boards.take((line.from.agent, line.id), user, sent_ms, &body)?;
+    let user = message.user.as_ref().ok_or(Fault::Nobody)?;
+    boards.take((message.agent, message.id), user, message.sent_ms, &body)?;
     Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use dci_proto::{AgentId, MessageId};
     use serde_json::{Value, json};
 
     use super::*;

@@ -2,8 +2,9 @@
 
 use dci_proto::message::{Body, format_time};
 use dci_proto::xml;
+use shoal_peerlet_program::body;
 
-use super::utterance::{attributes, only, room_named};
+use super::utterance::room_named;
 use super::{CodecError, Conversation, NAMESPACE, RoomName, Rooms};
 
 /// Entries of one answer, at most: with the longest texts, escaped, a message holds them.
@@ -33,22 +34,22 @@ impl Request {
         if !["who", "history", "rooms"].contains(&name) {
             return Ok(None);
         }
-        let element = only(body, &elements)?;
-        if !element.children.is_empty() || !element.text.trim().is_empty() {
+        let element = body::only(body, NAMESPACE).map_err(CodecError::Schema)?;
+        if !body::is_empty(&element) {
             return Err(CodecError::Schema("a request holds nothing"));
         }
         Ok(Some(match name {
             "who" => {
-                let [room] = attributes(&element, ["room"])?;
+                let [room] = body::attributes(&element, ["room"]).map_err(CodecError::Schema)?;
                 Self::Who(room_named(&room)?)
             }
             "history" => {
-                let [room, last] = attributes(&element, ["room", "last"])?;
+                let [room, last] = body::attributes(&element, ["room", "last"]).map_err(CodecError::Schema)?;
                 let last = last.parse().ok().filter(|last| (1..=LAST_LIMIT).contains(last));
                 Self::History(room_named(&room)?, last.ok_or(CodecError::Schema("`last` is 1 to 100"))?)
             }
             _ => {
-                let [] = attributes(&element, [])?;
+                let [] = body::attributes(&element, []).map_err(CodecError::Schema)?;
                 Self::Rooms
             }
         }))

@@ -2,6 +2,7 @@
 
 use dci_proto::message::{Body, MessageError, UserName};
 use dci_proto::xml::{self, Element};
+use shoal_peerlet_program::body;
 
 use super::{Conversation, RoomName};
 
@@ -114,27 +115,26 @@ impl Utterance {
     /// # Errors
     /// What is wrong with it.
     pub fn of_body(body: &Body) -> Result<Self, CodecError> {
-        let elements = body.elements();
-        if elements.is_empty() {
+        if body.elements().is_empty() {
             let text = checked(&body.text())?;
             return Ok(Self::Say { room: RoomName::lobby(), text });
         }
-        Self::of_element(&only(body, &elements)?)
+        Self::of_element(&body::only(body, NAMESPACE).map_err(CodecError::Schema)?)
     }
 
     fn of_element(element: &Element) -> Result<Self, CodecError> {
         match element.name.as_str() {
             "say" => {
-                let [room] = attributes(element, ["room"])?;
+                let [room] = body::attributes(element, ["room"]).map_err(CodecError::Schema)?;
                 Ok(Self::Say { room: room_named(&room)?, text: text_of(element)? })
             }
             "direct" => {
-                let [to] = attributes(element, ["to-user"])?;
+                let [to] = body::attributes(element, ["to-user"]).map_err(CodecError::Schema)?;
                 let to = to.parse().map_err(|error| CodecError::Name(format!("{error}")))?;
                 Ok(Self::Direct { to, text: text_of(element)? })
             }
             "presence" => {
-                let [state] = attributes(element, ["state"])?;
+                let [state] = body::attributes(element, ["state"]).map_err(CodecError::Schema)?;
                 let state = State::of(&state).ok_or(CodecError::Schema("`state` is here, away or gone"))?;
                 if element.children.len() > ROOMS_LIMIT {
                     return Err(CodecError::Schema("somebody is in too many rooms"));
@@ -155,31 +155,6 @@ impl Utterance {
             Self::Presence(_) => None,
         }
     }
-}
-
-/// The one element of a body, of this namespace.
-pub(super) fn only(body: &Body, elements: &[Element]) -> Result<Element, CodecError> {
-    match elements {
-        [element] if element.namespace != NAMESPACE => Err(CodecError::Schema("it is of another namespace")),
-        [element] if body.text().trim().is_empty() => Ok(element.clone()),
-        _ => Err(CodecError::Schema("it has more than one element")),
-    }
-}
-
-/// The values of attributes that must be there; others must not.
-pub(super) fn attributes<const COUNT: usize>(
-    element: &Element,
-    names: [&'static str; COUNT],
-) -> Result<[String; COUNT], CodecError> {
-    if element.attributes.len() > COUNT {
-        return Err(CodecError::Schema("it has an attribute that is not known"));
-    }
-    let mut values = [const { String::new() }; COUNT];
-    for (value, wanted) in values.iter_mut().zip(names) {
-        let found = element.attributes.iter().find(|(name, _)| name == wanted);
-        found.ok_or(CodecError::Schema("an attribute is missing"))?.1.clone_into(value);
-    }
-    Ok(values)
 }
 
 pub(super) fn room_named(name: &str) -> Result<RoomName, CodecError> {

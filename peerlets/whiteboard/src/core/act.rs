@@ -2,6 +2,7 @@
 
 use dci_proto::message::{Body, MessageError};
 use dci_proto::xml::Element;
+use shoal_peerlet_program::body;
 
 use super::{BoardName, LineId, Stroke};
 
@@ -99,30 +100,16 @@ impl Act {
 
 /// The one element of a body, of this namespace, with nothing in it.
 pub(super) fn only(body: &Body) -> Result<Element, CodecError> {
-    let mut elements = body.elements();
-    let element = elements.pop().filter(|_| elements.is_empty() && body.text().trim().is_empty());
-    let element = element.ok_or(CodecError::Schema("it is not one element"))?;
-    if element.namespace != NAMESPACE {
-        return Err(CodecError::Schema("it is of another namespace"));
-    }
-    let is_empty = element.children.is_empty() && element.text.trim().is_empty();
-    if is_empty { Ok(element) } else { Err(CodecError::Schema("it holds something")) }
+    let element = body::only(body, NAMESPACE).map_err(CodecError::Schema)?;
+    if body::is_empty(&element) { Ok(element) } else { Err(CodecError::Schema("it holds something")) }
 }
 
 /// The values of attributes that must be there; others must not.
 pub(super) fn attributes<const COUNT: usize>(
     element: &Element,
-    names: [&'static str; COUNT],
+    names: [&str; COUNT],
 ) -> Result<[String; COUNT], CodecError> {
-    if element.attributes.len() > COUNT {
-        return Err(CodecError::Schema("it has an attribute that is not known"));
-    }
-    let mut values = [const { String::new() }; COUNT];
-    for (value, wanted) in values.iter_mut().zip(names) {
-        let found = element.attributes.iter().find(|(name, _)| name == wanted);
-        found.ok_or(CodecError::Schema("an attribute is missing"))?.1.clone_into(value);
-    }
-    Ok(values)
+    body::attributes(element, names).map_err(CodecError::Schema)
 }
 
 #[cfg(test)]
