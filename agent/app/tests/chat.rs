@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing test says what failed")]
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shoal_testkit::{AgentOptions, AgentProcess, HttpClient, free_port_base, start_pool, wait_until};
+use shoal_testkit::{AgentOptions, AgentProcess, HttpClient, free_port_base, process, start_pool, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "a password of some length";
@@ -266,10 +267,22 @@ fn a_script_says_what_it_reads_and_ends() {
     assert_eq!(texts(&mut at(&agents[0], "ana"), "rooms/lab"), ["one", "two"]);
 }
 
+/// Kills a peerlet's program, which an agent has started by way of its launcher.
+fn kill_program(agent: &AgentProcess, kind: &str) {
+    let wanted = format!("\0peerlet-program\0{kind}\0");
+    let line = |process: u32| fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let all = process::with_descendants(&[agent.pid()]);
+    let programs: Vec<u32> = all.into_iter().filter(|process| line(*process).ends_with(&wanted)).collect();
+    let [program] = programs[..] else { panic!("{programs:?} run {kind}") };
+    let pid = i32::try_from(program).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    wait_until("it to be gone", DEADLINE, || Ok((!line(program).ends_with(&wanted)).then_some(()))).expect("gone");
+}
+
 #[test]
 fn programs_ask_the_peerlet() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (agents, _) = pool(folder.path(), 2, 2);
+    let (mut agents, _) = pool(folder.path(), 2, 2);
     let (mut ana, there) = (at(&agents[0], "ana"), agents[1].json(&["peerlet", "list"]).expect("peerlets"));
     say(&mut ana, "rooms/lab", "for programs");
     wait_for_texts(&mut at(&agents[1], "bob"), "rooms/lab", &["for programs"]);
@@ -282,6 +295,18 @@ fn programs_ask_the_peerlet() {
     };
     // The peerlet is given messages in their order, of one session at a time: it may hear of the question first.
     wait_until("the peerlet to know it", DEADLINE, || {
+        Ok(ask_for(&mut ana, xml).contains("for programs").then_some(()))
+    })
+    .expect("an answer");
+    // One that is killed knows all of it again, and so does that of an agent that is.
+    kill_program(&agents[1], "chat");
+    wait_until("the next one to answer", DEADLINE, || {
+        Ok(ask_for(&mut ana, xml).contains("for programs").then_some(()))
+    })
+    .expect("an answer");
+    let options = agents.remove(1).kill().expect("killed");
+    agents.push(AgentProcess::start(options).expect("it comes back"));
+    wait_until("one after a restart to answer", DEADLINE, || {
         Ok(ask_for(&mut ana, xml).contains("for programs").then_some(()))
     })
     .expect("an answer");

@@ -63,7 +63,7 @@ fn svg(client: &mut HttpClient, board: &str) -> String {
 }
 
 /// The names of events as they come.
-fn events(agent: &AgentProcess, user: &str, board: &str) -> impl Iterator<Item = String> {
+fn events(agent: &AgentProcess, user: &str, board: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = TcpStream::connect(api_address(agent)).expect("connects");
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{PASSWORD}"));
@@ -81,7 +81,7 @@ fn everybody_sees_the_same_board_also_who_joins_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port_base(30).expect("ports");
     let binary = Path::new(env!("CARGO_BIN_EXE_shoal"));
-    let agents = start_pool(binary, folder.path(), port, 2, |_| Ok(())).expect("a pool");
+    let mut agents = start_pool(binary, folder.path(), port, 2, |_| Ok(())).expect("a pool");
     for (name, role) in [("ana", "user"), ("bob", "user"), ("vic", "viewer")] {
         let change = json!({ "role": role, "password": PASSWORD, "only_new": true });
         call(&mut agents[0].api(), "PUT", &format!("users/{name}"), &change, 200);
@@ -133,6 +133,18 @@ fn everybody_sees_the_same_board_also_who_joins_later() {
     assert_eq!(picture, svg(&mut ana, "plan"));
     assert!(picture.contains("<polyline points=\"1,2 3,4\" stroke=\"#9c36b5\" stroke-width=\"4\"/>"), "{picture}");
     assert!(picture.contains("<circle cx=\"5\" cy=\"5\"") && !picture.contains("#e03131"), "{picture}");
+
+    // An agent that is killed shows it again, with what was drawn elsewhere meanwhile; what was drawn can still be taken back.
+    let options = agents.remove(0).kill().expect("killed");
+    act(&mut there, "plan", &stroke("#846358", &[(7, 7)], None));
+    agents.insert(0, AgentProcess::start(options).expect("it comes back"));
+    wait_until("ana to sign in again", DEADLINE, || {
+        Ok(ana.request("GET", "/api/v1/self", &[], b"").is_ok_and(|answer| answer.status == 200).then_some(()))
+    })
+    .expect("ana signs in");
+    wait_for_colours(&mut ana, "plan", &["#1971c2", "#9c36b5", "#846358"]);
+    act(&mut ana, "plan", &json!({ "undo": true }));
+    wait_for_colours(&mut there, "plan", &["#1971c2", "#846358"]);
 
     // What is no stroke is refused, and who may only look is.
     for bad in [

@@ -21,4 +21,4 @@ mod shell;
 #[cfg(test)]
 mod testing;
 
-pub use shell::{Host, HostConfig, HostError, LauncherProgram, Listing, Outcome, Outcomes};
+pub use shell::{Host, HostConfig, HostError, LauncherProgram, Listing, Outcome, Outcomes, Past};

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use common::{Rig, all, envelope, envelope_from, is_handled, processes_with, until};
 use dci_proto::SessionId;
-use dci_proto::message::Body;
+use dci_proto::message::{Body, Envelope, MessageType};
 use shoal_peerlets::core::{Standing, Verdict};
-use shoal_peerlets::{Host, HostConfig, HostError, Outcome};
+use shoal_peerlets::{Host, HostConfig, HostError, Outcome, Past};
+use tokio::sync::mpsc;
 
 /// Counts what it gets, and says for which session it is.
 const COUNTER: &str = "#!/bin/sh\nn=0\nwhile read -r line; do n=$((n + 1)); echo \"$line $n\"; done\n";
@@ -266,4 +267,47 @@ async fn an_agent_that_is_killed_takes_its_programs_with_it() {
     agent.kill().expect("it is ours");
     agent.wait().expect("it has ended");
     until("both are gone", || processes_with("sleep 76543").is_empty()).await;
+}
+
+/// What was sent before, in the hands of a test.
+#[derive(Debug, Default)]
+struct Before(std::sync::Mutex<Vec<Arc<Envelope>>>);
+
+impl Past for Before {
+    fn tell(&self, kind: &MessageType) -> mpsc::Receiver<Arc<Envelope>> {
+        let all: Vec<_> = self.0.lock().expect("not poisoned").iter().filter(|one| &one.message.kind == kind).cloned().collect();
+        let (told, hears) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for envelope in all {
+                let _ = told.send(envelope).await;
+            }
+        });
+        hears
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_wants_to_is_told_what_was_sent_before_it_is_given_more() {
+    // Answers what it is given with the number of those before.
+    let counter = "#!/bin/sh\nn=0\nwhile read -r line; do case $line in *'\"past\":true'*) n=$((n + 1));; *'\"text\":\"end\"'*) exit;; *) echo \"$n\";; esac; done\n";
+    let manifest = "command = [\"./counter.sh\"]\nmode = \"service\"\ninput = \"json\"\n";
+    let before = Arc::new(Before::default());
+    let kept = before.clone();
+    let peerlets = [
+        ("it", &*format!("{manifest}past = true"), &[("counter.sh", counter)][..]),
+        ("other", manifest, &[("counter.sh", counter)][..]),
+    ];
+    let rig = Rig::with(&peerlets, |config| config.past = Some(kept)).await;
+    let note = |kind| before.0.lock().expect("not poisoned").push(Arc::new(envelope(kind, "a", None)));
+    for kind in ["it", "it", "it", "other"] {
+        note(kind);
+    }
+    assert_eq!(rig.ask("a").await.0, ["3"]);
+    assert_eq!(all(rig.send("other", "a").await).await.0, ["0"]);
+    note("it");
+    assert_eq!(rig.ask("a").await.0, ["3"]);
+    // Another program of the peerlet knows all of it.
+    assert!(matches!(rig.ask("end").await.1, Verdict::Refused { .. }));
+    until_standing_of(&rig, "it", "the program to be gone", |standing| standing.processes == 0).await;
+    assert_eq!(rig.ask("a").await.0, ["4"]);
 }

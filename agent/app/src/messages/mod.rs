@@ -30,6 +30,7 @@ mod interests;
 mod links;
 mod outgoing;
 mod passed;
+mod past;
 mod peerlets;
 pub(crate) mod permission;
 mod taking;
@@ -63,9 +64,11 @@ use directory::DirectoryDesk;
 pub(crate) use directory::Listed;
 use interests::Interests;
 use passed::PassedLately;
+use past::PastOfLog;
 use permission::Permissions;
 
 pub(crate) use draft::{Draft, SendError, Sent, Target, new_id};
+pub(crate) use past::{TakenBefore, is_taken};
 pub(crate) use peerlets::{HostSettings, LAUNCHER_WORD, PeerletError, Peerlets, Shipped};
 pub(crate) use watch::{Watch, Watched};
 
@@ -133,7 +136,7 @@ pub(crate) struct Messages {
     ledger: Option<Arc<dyn LedgerClient>>,
     clock: Arc<PoolClock>,
     started: Instant,
-    mailbox: Mailbox,
+    mailbox: Arc<Mailbox>,
     directory: DirectoryDesk,
     router: Mutex<Router>,
     couriers: Couriers,
@@ -175,6 +178,8 @@ impl Messages {
             ..MailboxConfig::new(data.join(MAILBOX_FILE), parts.agent)
         };
         let Opened { mailbox, outgoing, incoming } = open_mailbox(config).await?;
+        let mailbox = Arc::new(mailbox);
+        let past = PastOfLog { mailbox: Arc::downgrade(&mailbox), clock: clock.clone() };
         let permissions = Permissions {
             ledger: parts.ledger.clone(),
             network: parts.network.clone(),
@@ -201,7 +206,7 @@ impl Messages {
             lately: Mutex::default(),
             permissions,
             audit: parts.audit,
-            peerlets: Peerlets::start(host).await,
+            peerlets: Peerlets::start(host, Arc::new(past)).await,
             groups: RwLock::default(),
             arriving: Mutex::default(),
             checks: Semaphore::new((processors / 2).max(1)),

@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use dci_proto::message::{Envelope, MessageType};
 use shoal_peerlets::manifest::{MANIFEST_FILE, Manifest, Rights};
 use shoal_peerlets::registry::Added;
-use shoal_peerlets::{Host, HostConfig, HostError, LauncherProgram, Listing, Outcomes};
+use shoal_peerlets::{Host, HostConfig, HostError, LauncherProgram, Listing, Outcomes, Past};
 
 /// The hidden subcommand that is the launcher.
 pub(crate) const LAUNCHER_WORD: &str = "peerlet-launcher";
@@ -63,8 +63,8 @@ pub(crate) enum PeerletError {
 
 impl Peerlets {
     /// Starts the host. An agent that cannot run programs goes on without.
-    pub(crate) async fn start(settings: HostSettings) -> Self {
-        let host = start_host(&settings).await.map_err(|why| {
+    pub(crate) async fn start(settings: HostSettings, past: Arc<dyn Past>) -> Self {
+        let host = start_host(&settings, past).await.map_err(|why| {
             tracing::warn!(why, "this agent runs no peerlets");
             why
         });
@@ -144,7 +144,7 @@ impl Peerlets {
     }
 }
 
-async fn start_host(settings: &HostSettings) -> Result<Host, String> {
+async fn start_host(settings: &HostSettings, past: Arc<dyn Past>) -> Result<Host, String> {
     let program = match &settings.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?,
@@ -153,7 +153,7 @@ async fn start_host(settings: &HostSettings) -> Result<Host, String> {
     let data = settings.data.clone();
     let folders = tokio::task::spawn_blocking(move || folders(&data)).await;
     let (folder, runtime) = folders.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let config = HostConfig::new(&folder, &runtime, launcher);
+    let config = HostConfig { past: Some(past), ..HostConfig::new(&folder, &runtime, launcher) };
     let host = Host::start(config).await.map_err(|error| error.to_string())?;
     for shipped in &settings.shipped {
         if let Err(why) = install(&host, shipped, &program).await {

@@ -5,16 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dci_proto::MessageId;
-use dci_proto::message::{LIFE_LIMIT_MS, MessageType};
-use shoal_mailbox::{Direction, Follower, Happening, LogEntry, MailboxError, Place, Query, RecipientStatus, State};
+use dci_proto::message::MessageType;
+use shoal_mailbox::{Follower, Happening, LogEntry, MailboxError, Place, RecipientStatus};
 use tokio::sync::{OnceCell, broadcast};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::Messages;
+use crate::messages::{Messages, TakenBefore, is_taken};
 
-/// Pages of the log that are read for a picture, at most: each looks at 20,000 entries.
-const PAGES_LIMIT: usize = 100;
 /// News that wait for one listener, at most; who is slower is told to look again.
 const NEWS_LIMIT: usize = 512;
 /// How long changes of states are gathered before they are told.
@@ -46,21 +44,6 @@ pub(crate) struct Kept<P: Picture> {
     news: broadcast::Sender<P::News>,
     begun: OnceCell<()>,
     shutdown: CancellationToken,
-}
-
-/// Whether an entry is a message of its sender that this agent has taken, once: not what answers one, not what its user may not
-/// send. One that only the peerlet's program could not take, because it has too much to do or does not run here, counts.
-fn counts(entry: &LogEntry) -> bool {
-    let never_taken =
-        |state: &RecipientStatus| matches!(state.status.state, State::Refused { .. }) && state.status.attempts == 0;
-    let refused = || entry.states.iter().any(never_taken);
-    let message = &entry.envelope.message;
-    message.in_reply_to.is_none()
-        && match entry.direction {
-            Direction::Sent => true,
-            Direction::Received => !refused(),
-            Direction::Relayed => false,
-        }
 }
 
 impl<P: Picture> Kept<P> {
@@ -118,17 +101,9 @@ impl<P: Picture> Keeper<P> {
     /// Makes it from the log, whatever it was.
     async fn make(&self) -> Result<(), MailboxError> {
         let mut made = P::default();
-        let from_ms = Some(self.messages.now_ms().saturating_sub(LIFE_LIMIT_MS));
-        let mut query = Query { kind: Some(self.kind.clone()), from_ms, ..Query::default() };
-        for _ in 0..PAGES_LIMIT {
-            let page = self.messages.mailbox().query(query.clone()).await?;
-            for entry in page.entries.iter().filter(|entry| counts(entry)) {
-                made.take(entry);
-            }
-            query.after = page.next;
-            if page.next.is_none() {
-                break;
-            }
+        let mut before = TakenBefore::new(&self.kind, self.messages.now_ms());
+        while let Some(entries) = before.next(self.messages.mailbox()).await? {
+            entries.iter().for_each(|entry| drop(made.take(entry)));
         }
         *lock(&self.picture) = made;
         Ok(())
@@ -168,7 +143,7 @@ impl<P: Picture> Keeper<P> {
     }
 
     fn logged(&self, entry: &LogEntry) {
-        if entry.envelope.message.kind != self.kind || !counts(entry) {
+        if entry.envelope.message.kind != self.kind || !is_taken(entry) {
             return;
         }
         let news = lock(&self.picture).take(entry);

@@ -21,6 +21,9 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     xml: &'a str,
+    /// It was sent before the program was started, and nobody waits for an answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    past: bool,
 }
 
 #[derive(Serialize)]
@@ -50,33 +53,44 @@ pub fn frame(input: Input, mode: Mode, envelope: &Envelope) -> Result<Vec<u8>, S
             text.push('\n');
             Ok(text.into_bytes())
         }
-        Input::Json => {
-            let line = Line {
-                id: message.id,
-                kind: &message.kind,
-                session: message.session,
-                sent: format_time(message.sent_ms),
-                expires: format_time(message.expires_ms),
-                from: From {
-                    agent: message.from.agent,
-                    user: message.from.user.as_ref().map(|user| user.as_str()),
-                    session: message.from.session,
-                },
-                in_reply_to: message.in_reply_to,
-                text: Some(&message.body).filter(|body| body.elements().is_empty()).map(|body| body.text()),
-                xml: message.body.as_xml(),
-            };
-            let mut bytes =
-                serde_json::to_vec(&line).map_err(|error| format!("it cannot be written as JSON: {error}"))?;
-            bytes.push(b'\n');
-            Ok(bytes)
-        }
+        Input::Json => json(envelope, false),
         Input::Xml => {
             let mut xml = encode(envelope).map_err(|error| error.to_string())?.into_bytes();
             xml.push(0);
             Ok(xml)
         }
     }
+}
+
+/// The line for a message that was sent before the program was started.
+///
+/// # Errors
+/// Why it cannot be written.
+pub fn frame_past(envelope: &Envelope) -> Result<Vec<u8>, String> {
+    json(envelope, true)
+}
+
+fn json(envelope: &Envelope, past: bool) -> Result<Vec<u8>, String> {
+    let message = &envelope.message;
+    let line = Line {
+        id: message.id,
+        kind: &message.kind,
+        session: message.session,
+        sent: format_time(message.sent_ms),
+        expires: format_time(message.expires_ms),
+        from: From {
+            agent: message.from.agent,
+            user: message.from.user.as_ref().map(|user| user.as_str()),
+            session: message.from.session,
+        },
+        in_reply_to: message.in_reply_to,
+        text: Some(&message.body).filter(|body| body.elements().is_empty()).map(|body| body.text()),
+        xml: message.body.as_xml(),
+        past,
+    };
+    let mut bytes = serde_json::to_vec(&line).map_err(|error| format!("it cannot be written as JSON: {error}"))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -102,6 +116,10 @@ mod tests {
         assert_eq!(value["text"], "a\n\"b\"\u{2028}<");
         assert_eq!((value["type"].as_str(), value["from"]["user"].as_str()), (Some("x"), Some("ana")));
         assert_eq!(value["session"], SessionId([7; 16]).to_string());
+        assert_eq!(value.get("past"), None);
+        let past: serde_json::Value =
+            serde_json::from_slice(&frame_past(&envelope("x", "a", session)).expect("fits")).expect("JSON");
+        assert_eq!((past["text"].as_str(), past["past"].as_bool()), (Some("a"), Some(true)));
     }
 
     #[test]

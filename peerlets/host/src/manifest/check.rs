@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::raw::{RawManifest, RawReady, RawRights};
-use super::{FOLDER_WORD, Manifest, ManifestError, Mode, Output, Ready, Rights, limits, program};
+use super::{FOLDER_WORD, Input, Manifest, ManifestError, Mode, Output, Ready, Rights, limits, program};
 
 /// Characters of a description, and of the line that says that a program is ready.
 const LINE_LIMIT_CHARS: usize = 200;
@@ -30,6 +30,10 @@ pub(super) fn manifest(raw: RawManifest) -> Result<Manifest, ManifestError> {
     if output == Output::Text && ready != Ready::AtOnce {
         return Err(ManifestError::field("ready", "a line would be part of the reply; use output = \"lines\""));
     }
+    if raw.past && (raw.mode != Mode::Service || raw.input != Input::Json || ready != Ready::AtOnce) {
+        let why = "only a service with input = \"json\" that is ready at once can be given what was sent before";
+        return Err(ManifestError::field("past", why));
+    }
     Ok(Manifest {
         limits: limits::check(&raw.limits, raw.mode, output)?,
         rights: rights(raw.rights)?,
@@ -41,6 +45,7 @@ pub(super) fn manifest(raw: RawManifest) -> Result<Manifest, ManifestError> {
         input: raw.input,
         output,
         ready,
+        past: raw.past,
         environment: raw.environment,
     })
 }

@@ -146,6 +146,8 @@ pub struct Manifest {
     pub output: Output,
     /// When it takes the first.
     pub ready: Ready,
+    /// It is first given what was sent to it before it was started, as the agent's log has it.
+    pub past: bool,
     /// What is added to its environment.
     pub environment: BTreeMap<String, String>,
     /// What it may use.

@@ -23,6 +23,8 @@ pub(super) struct RawManifest {
     #[serde(default)]
     pub(super) ready: RawReady,
     #[serde(default)]
+    pub(super) past: bool,
+    #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) limits: RawLimits,

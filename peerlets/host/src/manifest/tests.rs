@@ -18,6 +18,7 @@ fn what_is_left_out_is_what_most_want() {
     assert_eq!(manifest.limits.time_s, 60);
     assert_eq!((manifest.rights.role, manifest.rights.executes, manifest.rights.network), (Role::User, false, false));
     let service = changed("oneshot", "service").expect("a manifest");
+    assert!(!service.past);
     assert_eq!((service.output, service.limits.instances), (Output::Lines, 1));
 }
 
@@ -57,6 +58,7 @@ fn what_is_wrong_is_named() {
         (with("[environment]\nSHOAL_TYPE = \"x\""), "environment.SHOAL_TYPE"),
         (with("[environment]\n\"A=B\" = \"x\""), "environment.A=B"),
         (with("[environment]\nA = \"\\u0000\""), "environment.A"),
+        (with("past = true"), "past"),
         (with("ready = { line = \"\" }"), "ready"),
         (with("ready = { line = \"up\" }"), "ready"),
         (with("ready = \"soon\""), "soon"),

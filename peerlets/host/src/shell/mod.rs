@@ -40,8 +40,17 @@ pub struct LauncherProgram {
     pub words: Vec<String>,
 }
 
+/// Where a host learns what was sent before.
+///
+/// To be correct, an implementation must tell every message of the type that this agent's peerlet was to be given and that was kept
+/// before it is asked, in any order; one that is kept meanwhile may be told too. It closes the channel when that is all.
+pub trait Past: std::fmt::Debug + Send + Sync {
+    /// Begins to tell.
+    fn tell(&self, kind: &MessageType) -> mpsc::Receiver<Arc<Envelope>>;
+}
+
 /// What a host needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HostConfig {
     /// Where peerlets are installed.
     pub folder: PathBuf,
@@ -53,6 +62,8 @@ pub struct HostConfig {
     pub instances: usize,
     /// Bytes of all messages that no program has yet. Over this, messages are refused whatever their peerlet's queue.
     pub waiting_bytes: usize,
+    /// For peerlets that want to know what was sent before; none: nothing was.
+    pub past: Option<Arc<dyn Past>>,
 }
 
 impl HostConfig {
@@ -60,7 +71,7 @@ impl HostConfig {
     #[must_use]
     pub fn new(folder: &Path, runtime: &Path, launcher: LauncherProgram) -> Self {
         let (folder, runtime) = (folder.to_owned(), runtime.to_owned());
-        Self { folder, runtime, launcher, instances: INSTANCES_USUAL, waiting_bytes: WAITING_USUAL_BYTES }
+        Self { folder, runtime, launcher, instances: INSTANCES_USUAL, waiting_bytes: WAITING_USUAL_BYTES, past: None }
     }
 }
 

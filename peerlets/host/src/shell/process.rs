@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dci_proto::message::Envelope;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +18,7 @@ use super::prepare::{self, Occasion, Prepared};
 use super::users::Users;
 use super::{HostConfig, LauncherProgram};
 use crate::core::{End, Event, ProcessId, Ticket};
+use crate::framing::frame_past;
 use crate::launcher::{self, Ended, REPORT_FILE, Report, WARDEN};
 use crate::manifest::{Manifest, Output, Ready};
 use crate::registry::Installed;
@@ -75,8 +77,10 @@ impl Run {
         let prepared = Arc::new(prepared.map_err(|_| "the host ends".to_owned())??);
         let done = match spawn(&config.launcher, &prepared) {
             Ok(mut child) => {
-                let streams = streams(process, &mut child, &manifest, food, &events);
-                if manifest.ready == Ready::AtOnce {
+                let past = config.past.as_ref().filter(|_| manifest.past).map(|past| past.tell(&manifest.kind));
+                let ready = manifest.ready == Ready::AtOnce && past.is_none();
+                let streams = streams(process, &mut child, &manifest, Food { past, present: food }, &events);
+                if ready {
                     let _ = events.send(FromProcess::Event(Event::Ready(process))).await;
                 }
                 wait(&mut child, &prepared, &mut stops).await;
@@ -99,7 +103,7 @@ fn streams(
     process: ProcessId,
     child: &mut Child,
     manifest: &Arc<Manifest>,
-    food: mpsc::Receiver<(Ticket, Bytes)>,
+    food: Food,
     events: &mpsc::Sender<FromProcess>,
 ) -> Streams {
     let since_fed = Arc::new(AtomicU64::new(0));
@@ -128,15 +132,34 @@ fn streams(
     Streams { text, said, feeder, gone }
 }
 
-/// Writes what the program is fed, for as long as it takes it.
+/// What a program is fed.
+struct Food {
+    /// What was sent before, if it wants to know.
+    past: Option<mpsc::Receiver<Arc<Envelope>>>,
+    present: mpsc::Receiver<(Ticket, Bytes)>,
+}
+
+/// Writes what the program is fed, for as long as it takes it. One that is told what was sent before is ready when it has that.
 async fn feed(
     process: ProcessId,
     stdin: Option<ChildStdin>,
-    mut food: mpsc::Receiver<(Ticket, Bytes)>,
+    food: Food,
     since_fed: Arc<AtomicU64>,
     events: mpsc::Sender<FromProcess>,
 ) {
     let Some(mut stdin) = stdin else { return };
+    let Food { past, present: mut food } = food;
+    if let Some(mut past) = past {
+        while let Some(envelope) = past.recv().await {
+            let Ok(line) = frame_past(&envelope) else { continue };
+            if stdin.write_all(&line).await.is_err() {
+                return;
+            }
+        }
+        if stdin.flush().await.is_err() || events.send(FromProcess::Event(Event::Ready(process))).await.is_err() {
+            return;
+        }
+    }
     while let Some((ticket, bytes)) = food.recv().await {
         since_fed.store(0, Ordering::Relaxed);
         // One that reads no more has what it wants: what becomes of the message is said by what it answers and how it ends.
