@@ -27,9 +27,15 @@ static STREAMS: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Slot;
 
 impl Slot {
-    pub(super) fn take() -> Option<Self> {
+    /// Fails where too many are followed already.
+    pub(super) fn take() -> Result<Self, Failure> {
         let take = |count: usize| (count < STREAMS_LIMIT).then_some(count + 1);
-        STREAMS.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok().map(|_| Self)
+        let taken = STREAMS.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.map(|_| Self).map_err(|_| {
+            Failure::later(format!(
+                "{STREAMS_LIMIT} pages and programs follow this agent already; close some, or use another agent's pages"
+            ))
+        })
     }
 }
 
@@ -43,7 +49,7 @@ pub(super) async fn events(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many pages watch this agent"))?;
+    let slot = Slot::take()?;
     let may_act = caller.role >= UserRole::Operator;
     let stopping = api.agent.shutdown_token();
     let state = (api, slot, String::new(), true);

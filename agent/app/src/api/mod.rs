@@ -139,6 +139,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/assets/run.js", get(pages::run_script))
         .route("/assets/files.js", get(pages::files_script))
         .route("/assets/style.css", get(pages::style))
+        .route("/assets/calls.js", get(pages::calls_script))
         .route("/assets/live.js", get(pages::script))
         .fallback(failure::not_found)
         .method_not_allowed_fallback(failure::wrong_method)

@@ -7,14 +7,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::Markup;
 use serde::Deserialize;
-use shoal_ledger::{AgentState, UserRole};
+use shoal_ledger::{AgentState, UserRole, query};
 
 use super::Api;
 use super::caller::{COOKIE, Caller, cookie, same_origin};
 use super::failure::Failure;
 use super::serve::Remote;
 use crate::page::talk::{self, ChatPlace};
-use crate::page::{self, PageInput, System};
+use crate::page::{self, Choice, PageInput, Recipients, System};
+use crate::status::NodeStatus;
 
 /// What the sign-in form sends.
 #[derive(Deserialize)]
@@ -48,11 +49,15 @@ pub(super) async fn chat() -> Redirect {
     Redirect::to("/chat/lobby")
 }
 
-pub(super) async fn chat_room(caller: Result<Caller, Failure>, Path(room): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn chat_room(
+    State(api): State<Arc<Api>>,
+    caller: Result<Caller, Failure>,
+    Path(room): Path<String>,
+) -> Result<Response, Failure> {
     let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     let room: shoal_chat::RoomName =
         room.parse().map_err(|error: shoal_chat::NameError| Failure::missing(error.to_string()))?;
-    Ok(talk::chat(&caller.user, ChatPlace::Room(room.as_str())).into_response())
+    Ok(talk::chat(&api.agent.pool()?.name, &caller.user, ChatPlace::Room(room.as_str())).into_response())
 }
 
 pub(super) async fn chat_with(
@@ -64,7 +69,7 @@ pub(super) async fn chat_with(
     if api.user(&other)?.is_none() {
         return Err(Failure::missing(format!("there is no user {other}")));
     }
-    Ok(talk::chat(&caller.user, ChatPlace::With(&other)).into_response())
+    Ok(talk::chat(&api.agent.pool()?.name, &caller.user, ChatPlace::With(&other)).into_response())
 }
 
 pub(super) async fn whiteboards() -> Redirect {
@@ -72,13 +77,14 @@ pub(super) async fn whiteboards() -> Redirect {
 }
 
 pub(super) async fn whiteboard(
+    State(api): State<Arc<Api>>,
     caller: Result<Caller, Failure>,
     Path(board): Path<String>,
 ) -> Result<Response, Failure> {
     let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     let board: shoal_whiteboard::BoardName =
         board.parse().map_err(|error: shoal_whiteboard::NameError| Failure::missing(error.to_string()))?;
-    Ok(talk::whiteboard(&caller.user, board.as_str()).into_response())
+    Ok(talk::whiteboard(&api.agent.pool()?.name, &caller.user, board.as_str()).into_response())
 }
 
 /// The drive as the visitor reaches it: on the host they came to, if the drive listens there, else where it listens.
@@ -167,6 +173,10 @@ pub(super) async fn files_script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::FILES_SCRIPT).into_response()
 }
 
+pub(super) async fn calls_script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::CALLS_SCRIPT).into_response()
+}
+
 pub(super) async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT).into_response()
 }
@@ -185,7 +195,24 @@ pub(super) async fn board_script() -> Response {
 
 pub(super) async fn run(State(api): State<Arc<Api>>, caller: Result<Caller, Failure>) -> Result<Response, Failure> {
     let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
-    Ok(page::run::run(&api.agent.pool()?.name, &caller.user).into_response())
+    let from = recipients(&api, true).await?;
+    Ok(page::run::run(&api.agent.pool()?.name, &caller.user, &from).into_response())
+}
+
+/// Whom a form offers to choose from; `own`: this agent too.
+pub(super) async fn recipients(api: &Api, own: bool) -> Result<Recipients, Failure> {
+    let report = api.agent.status().await?;
+    let name = api.agent.name();
+    let nodes = report.nodes.iter().filter(|node| own || node.name != name);
+    let choice = |node: &NodeStatus| Choice {
+        name: node.name.clone(),
+        note: if node.state.answers() { "" } else { node.state.as_str() },
+    };
+    let mut agents: Vec<Choice> = nodes.map(choice).collect();
+    agents.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let groups = query::groups(&*api.agent.ledger.view()?)?;
+    let groups = groups.into_iter().map(|group| (group.name.to_string(), group.agents.len())).collect();
+    Ok(Recipients { agents, groups })
 }
 
 pub(super) async fn run_script() -> Response {

@@ -2,9 +2,8 @@
 "use strict";
 const root = document.querySelector("main.board");
 const { user, board } = root.dataset;
-const path = `/api/v1/boards/${encodeURIComponent(board)}`;
-const by = (id) => document.getElementById(id);
-const [paper, shapes, drawing, undo, clear, boards, hint, stale, fault, sure] = ["paper", "shapes", "drawing", "undo", "clear", "boards", "hint", "stale", "fault", "sure"].map(by);
+const path = `boards/${encodeURIComponent(board)}`;
+const [paper, shapes, drawing, undo, clear, boards, hint, sure] = ["paper", "shapes", "drawing", "undo", "clear", "boards", "hint", "sure"].map(by);
 
 const WIDE = 1600;
 const HIGH = 1000;
@@ -15,30 +14,12 @@ const SEND_EVERY_MS = 300;
 // Points nearer than this to the last one are left out.
 const NEAR = 3;
 
-// Who drew what is on the board, by the id of its message.
+// Who drew what is on the board, and with which line, by the id of its message.
 const known = new Map();
 // Own strokes that are on their way: what draws them, by a number.
 const onTheWay = new Set();
 // What is sent goes in order.
 let sending = Promise.resolve();
-
-async function call(method, url, body) {
-  const options = { method, headers: {} };
-  if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers["Content-Type"] = "application/json";
-  }
-  const response = await fetch(url, options);
-  if (response.status === 401) location.assign("/sign-in");
-  const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.error ?? `status ${response.status}`);
-  return answer;
-}
-
-function complain(error) {
-  fault.textContent = error ? error.message : "";
-  fault.hidden = !error;
-}
 
 function element(name, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -59,7 +40,7 @@ function put(shape) {
   const title = element("title", {});
   title.textContent = shape.user;
   made.append(title);
-  known.set(shape.id, shape.user);
+  known.set(shape.id, shape);
   shapes.append(made);
 }
 
@@ -88,13 +69,14 @@ function look() {
 }
 
 function tell() {
-  const drawn = [...new Set(known.values())];
-  const strokes = known.size === 1 ? "1 stroke" : `${known.size} strokes`;
+  const drawn = [...new Set([...known.values()].map((shape) => shape.user))];
+  const lines = new Set([...known.values()].map((shape) => shape.line)).size;
+  const strokes = lines === 1 ? "1 line" : `${lines} lines`;
   hint.textContent = known.size === 0 ? "Draw with the mouse, a pen or a finger." : `${strokes} by ${drawn.join(", ")}`;
 }
 
 async function listBoards() {
-  const list = await call("GET", "/api/v1/boards");
+  const list = await call("GET", "boards");
   const names = new Set(list.boards.map((one) => one.board));
   names.add(board);
   boards.replaceChildren(...[...names].map((name) => {
@@ -110,25 +92,23 @@ async function listBoards() {
 
 let resting = null;
 function listen() {
-  const events = new EventSource(`${path}/events`);
-  events.addEventListener("ready", () => {
-    stale.hidden = true;
-    look();
-    listBoards().catch(complain);
-  });
-  events.addEventListener("drawn", (event) => {
-    const shape = JSON.parse(event.data);
-    put(shape);
-    if (shape.user === user) undo.disabled = false;
-    if (shape.user === user) return tell();
-    hint.textContent = `${shape.user} is drawing`;
-    clearTimeout(resting);
-    resting = setTimeout(tell, 3000);
-  });
-  events.addEventListener("anew", look);
-  events.addEventListener("error", () => {
-    stale.hidden = false;
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
+  follow(`${path}/events`, {
+    ready: () => {
+      look();
+      listBoards().catch(complain);
+    },
+    drawn: (data) => {
+      const shape = JSON.parse(data);
+      put(shape);
+      if (shape.user === user) {
+        undo.disabled = false;
+        return tell();
+      }
+      hint.textContent = `${shape.user} is drawing`;
+      clearTimeout(resting);
+      resting = setTimeout(tell, 3000);
+    },
+    anew: look,
   });
 }
 
@@ -155,15 +135,6 @@ function send(stroke) {
 
 // The line under the pen: all of it is shown, what is new of it is sent now and then.
 let pen = null;
-
-function newLine() {
-  // Not crypto.randomUUID(): a page without TLS on another computer's address has none.
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
 
 function place(event) {
   const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(paper.getScreenCTM().inverse());
@@ -198,7 +169,7 @@ paper.addEventListener("pointerdown", (event) => {
   } catch {
     // The pointer may be gone already.
   }
-  pen = { id: event.pointerId, colour: chosen("colour"), width: Number(chosen("width")), line: newLine(), points: [place(event)], shape: null, fresh: true, since: performance.now() };
+  pen = { id: event.pointerId, colour: chosen("colour"), width: Number(chosen("width")), line: newId(), points: [place(event)], shape: null, fresh: true, since: performance.now() };
   show();
 });
 

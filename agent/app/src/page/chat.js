@@ -3,9 +3,8 @@
 const root = document.querySelector("main.chat");
 const { user, kind, name } = root.dataset;
 const here = kind === "rooms" ? { room: name } : { with: name };
-const path = `/api/v1/chat/${kind}/${encodeURIComponent(name)}`;
-const by = (id) => document.getElementById(id);
-const [rooms, people, entries, scroll, older, newer, empty, fault, stale, say, text, present] = ["rooms", "people", "entries", "scroll", "older", "newer", "empty", "fault", "stale", "say", "text", "present"].map(by);
+const path = `chat/${kind}/${encodeURIComponent(name)}`;
+const [rooms, people, entries, scroll, older, newer, empty, say, text, present] = ["rooms", "people", "entries", "scroll", "older", "newer", "empty", "say", "text", "present"].map(by);
 
 // Entries of this conversation by id, and the list items that show them.
 const shown = new Map();
@@ -19,31 +18,6 @@ let more = false;
 
 const keyOf = (place) => ("room" in place ? `room:${place.room}` : `with:${place.with}`);
 const hereKey = keyOf(here);
-
-function make(tag, className, content) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (content !== undefined) element.textContent = content;
-  return element;
-}
-
-async function call(method, url, body) {
-  const options = { method, headers: {} };
-  if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers["Content-Type"] = "application/json";
-  }
-  const response = await fetch(url, options);
-  if (response.status === 401) location.assign("/sign-in");
-  const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.error ?? `status ${response.status}`);
-  return answer;
-}
-
-function complain(error) {
-  fault.textContent = error ? error.message : "";
-  fault.hidden = !error;
-}
 
 // Addresses become links; everything else stays text.
 function fill(element, words) {
@@ -190,7 +164,7 @@ function drawLists() {
 
 // Everything as it is now: at the start, and whenever some may have been missed.
 async function look() {
-  const [list, history] = await Promise.all([call("GET", "/api/v1/chat/rooms"), call("GET", `${path}?limit=100`)]);
+  const [list, history] = await Promise.all([call("GET", "chat/rooms"), call("GET", `${path}?limit=100`)]);
   known = { rooms: list.conversations.filter((one) => "room" in one).map((one) => one.room), users: list.users };
   there = list.people;
   unread.clear();
@@ -207,10 +181,9 @@ async function look() {
 }
 
 function listen() {
-  const events = new EventSource(`/api/v1/chat/events${kind === "rooms" ? `?room=${encodeURIComponent(name)}` : ""}`);
-  const on = (what, act) => events.addEventListener(what, (event) => act(JSON.parse(event.data)));
+  const heard = {};
+  const on = (what, act) => { heard[what] = (data) => act(JSON.parse(data)); };
   on("ready", (event) => {
-    stale.hidden = true;
     windowNumber = event.window;
     tellAway();
     look().catch(complain);
@@ -242,14 +215,11 @@ function listen() {
     drawLists();
   });
   on("anew", () => look().catch(complain));
-  events.addEventListener("error", () => {
-    stale.hidden = false;
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
-  });
+  follow(`chat/events${kind === "rooms" ? `?room=${encodeURIComponent(name)}` : ""}`, heard);
 }
 
 function tellAway() {
-  if (windowNumber !== null) call("POST", "/api/v1/chat/away", { window: windowNumber, away: document.hidden }).catch(() => {});
+  if (windowNumber !== null) call("POST", "chat/away", { window: windowNumber, away: document.hidden }).catch(() => {});
 }
 
 let saying = false;
@@ -300,8 +270,14 @@ newer.addEventListener("click", () => {
   toEnd();
   markSeen();
 });
+// Who reads the newest goes on doing so when the window, or the keyboard of a phone, leaves less room.
+let stays = true;
+new ResizeObserver(() => {
+  if (stays) toEnd();
+}).observe(scroll);
 scroll.addEventListener("scroll", () => {
-  if (atEnd()) newer.hidden = true;
+  stays = atEnd();
+  if (stays) newer.hidden = true;
   markSeen();
 });
 document.addEventListener("visibilitychange", () => {

@@ -2,44 +2,26 @@
 "use strict";
 const PIECE_BYTES = 8 * 1024 * 1024;
 const TRIES = 20;
-const live = document.getElementById("live");
-const stale = document.getElementById("stale");
-const form = document.getElementById("send");
-const said = document.getElementById("said");
-const bar = document.getElementById("sending");
+const [live, form, said, bar] = ["live", "send", "said", "sending"].map(by);
 // Lists that are open, by transfer.
 const opened = new Map();
 
-const events = new EventSource("/api/v1/files/events");
-events.addEventListener("files", (event) => {
-  live.innerHTML = event.data;
-  stale.hidden = true;
-  for (const details of live.querySelectorAll("details[data-entries]")) {
-    const list = opened.get(details.dataset.entries);
-    if (!list) continue;
-    details.querySelector("ul").replaceWith(list);
-    details.open = true;
-  }
-});
-events.addEventListener("error", () => {
-  stale.hidden = false;
-  if (events.readyState === EventSource.CLOSED) location.reload();
+follow("files/events", {
+  files: (drawn) => {
+    live.innerHTML = drawn;
+    for (const details of live.querySelectorAll("details[data-entries]")) {
+      const list = opened.get(details.dataset.entries);
+      if (!list) continue;
+      details.querySelector("ul").replaceWith(list);
+      details.open = true;
+    }
+  },
 });
 
-async function call(method, path, body) {
-  const options = { method, headers: {} };
-  if (body instanceof Blob) options.body = body;
-  else if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
-  const answer = await fetch("/api/v1/" + path, options);
-  const text = await answer.text();
-  const value = text ? JSON.parse(text) : null;
-  if (answer.ok) return value;
-  const error = new Error(value && value.error ? value.error : "status " + answer.status);
-  error.status = answer.status;
-  throw error;
+const UNITS = ["B", "KB", "MB", "GB", "TB"];
+function size(bytes) {
+  const power = Math.min(UNITS.length - 1, bytes < 1 ? 0 : Math.floor(Math.log10(bytes) / 3));
+  return power === 0 ? `${bytes} B` : `${Number((bytes / 1000 ** power).toPrecision(3))} ${UNITS[power]}`;
 }
 
 // A list of what came is fetched when it is opened.
@@ -54,12 +36,11 @@ live.addEventListener("toggle", async (event) => {
   try {
     const { entries } = await call("GET", `files/${id}/entries`);
     const items = entries.filter((entry) => !entry.folder).map((entry) => {
-      const item = document.createElement("li");
-      const link = document.createElement("a");
+      const item = make("li");
+      const link = make("a", "", entry.path);
       link.href = `/api/v1/files/${id}/content/${entry.number}`;
       link.download = entry.path.split("/").pop();
-      link.textContent = entry.path;
-      item.append(link, ` ${entry.size_bytes.toLocaleString()} B`);
+      item.append(link, ` ${size(entry.size_bytes)}`);
       return item;
     });
     list.replaceChildren(...items);
@@ -98,10 +79,9 @@ async function hand_in(id, number, file, done) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const files = picked();
-  const agents = [...form.querySelectorAll("input[name=agent]:checked")].map((box) => box.value);
-  const all = form.elements.all.checked;
+  const to = recipientsOf(form);
   if (!files.length) { said.textContent = "Pick files first."; return; }
-  if (!all && !agents.length) { said.textContent = "Say to whom."; return; }
+  if (!to) { said.textContent = "Say to whom."; return; }
   const button = form.querySelector("button");
   button.disabled = true;
   bar.hidden = false;
@@ -115,7 +95,7 @@ form.addEventListener("submit", async (event) => {
       await hand_in(transfer, number, file, (there) => { bar.value = total ? (before + there) / total : 1; });
       before += file.size;
     }
-    await call("POST", `files/${transfer}/offer`, { to: all ? { all: true } : { agents } });
+    await call("POST", `files/${transfer}/offer`, { to });
     said.textContent = "On its way; how far it is stands below.";
     form.reset();
   } catch (error) {

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{frame, navigation};
+use super::recipients::{self, Recipients};
+use super::{frame, navigation, scripts};
 use crate::api::files::types::{FilesList, IncomingView, OutgoingView, RecipientProgress};
 use crate::cli::print::{about, bytes, time};
 
@@ -15,10 +16,8 @@ pub(crate) struct FilesInput<'a> {
     pub(crate) pool: &'a str,
     /// Who looks.
     pub(crate) user: &'a str,
-    /// This agent's name.
-    pub(crate) own: &'a str,
-    /// All agents' names.
-    pub(crate) agents: &'a [String],
+    /// To whom one can send.
+    pub(crate) recipients: &'a Recipients,
     /// The transfers.
     pub(crate) list: &'a FilesList,
 }
@@ -29,7 +28,7 @@ pub(crate) fn files(input: &FilesInput<'_>) -> Markup {
     frame(
         &format!("Shoal – files – {}", input.pool),
         &html! {
-            (navigation("/files", Some(input.pool), input.user))
+            (navigation("/files", input.pool, input.user))
             main {
                 form #send {
                     h2 { "Send" }
@@ -37,13 +36,7 @@ pub(crate) fn files(input: &FilesInput<'_>) -> Markup {
                         label { "Files" input #pick type="file" multiple; }
                         label { "or a folder" input #pick-folder type="file" webkitdirectory; }
                     }
-                    fieldset {
-                        legend { "To" }
-                        label.choice { input type="checkbox" name="all"; "all agents" }
-                        @for agent in input.agents.iter().filter(|agent| *agent != input.own) {
-                            label.choice { input type="checkbox" name="agent" value=(agent); (agent) }
-                        }
-                    }
+                    (recipients::choose("To", input.recipients, false))
                     label { "Note" input name="note" maxlength="1000" autocomplete="off"; }
                     button { "Send" } " "
                     progress #sending hidden max="1" value="0" {}
@@ -52,7 +45,7 @@ pub(crate) fn files(input: &FilesInput<'_>) -> Markup {
                 div id="live" aria-live="polite" { (files_live(input.list)) }
                 p #stale hidden role="alert" { "This page has lost its agent; what it shows is old. Trying again …" }
             }
-            script src="/assets/files.js" {}
+            (scripts("/assets/files.js"))
         },
     )
 }
@@ -84,13 +77,20 @@ fn incoming(one: &IncomingView) -> Markup {
             (progress(&one.state, one.bytes, one.have_bytes, one.rate_bytes_s, one.eta_s))
             @if let Some(why) = &one.why { p.note { (why) } }
             @if one.state == "done" {
-                details data-entries=(one.transfer) { summary { "Files" } ul {} }
+                details data-entries=(one.transfer) {
+                    summary { "Files" }
+                    @if one.files > 1 {
+                        p { a href={ "/api/v1/files/" (one.transfer) "/archive" } download { "Download all as a ZIP archive" } }
+                    }
+                    ul {}
+                }
             }
         }
     }
 }
 
 fn outgoing(one: &OutgoingView) -> Markup {
+    let state = outcome(one);
     html! {
         article.transfer data-transfer=(one.transfer) {
             div.line {
@@ -98,7 +98,7 @@ fn outgoing(one: &OutgoingView) -> Markup {
                 @if !one.to.is_empty() { " to " (one.to) }
                 " by " (one.user)
                 span.note { " " (time(one.created_ms)) }
-                span.state.(one.state) { (one.state) }
+                span.state.(state) { (state) }
                 button.quiet data-remove=(one.transfer) { "Remove" }
             }
             @if !one.note.is_empty() { p.said { (one.note) } }
@@ -106,6 +106,16 @@ fn outgoing(one: &OutgoingView) -> Markup {
                 table.recipients { @for recipient in &one.recipients { (row(recipient, one.bytes)) } }
             }
         }
+    }
+}
+
+/// What became of it in the end, if it has ended; until then how far it is.
+fn outcome(one: &OutgoingView) -> &str {
+    let all = |state| !one.recipients.is_empty() && one.recipients.iter().all(|recipient| recipient.state == state);
+    match one.state.as_str() {
+        "ended" if all("done") => "done",
+        "ended" if all("failed") => "failed",
+        state => state,
     }
 }
 

@@ -4,6 +4,7 @@
 mod files;
 mod mapping;
 mod node;
+mod recipients;
 pub(crate) mod run;
 pub(crate) mod talk;
 mod work;
@@ -14,10 +15,13 @@ use crate::cli::print::bytes;
 use crate::status::{NodeState, StatusReport};
 pub(crate) use files::{FILES_SCRIPT, FilesInput, files, files_live};
 pub(crate) use mapping::System;
+pub(crate) use recipients::{Choice, Recipients};
 
 /// The style sheet, served beside the page.
 pub(crate) const STYLE: &str = include_str!("style.css");
-/// The script, served beside the page.
+/// The script that all pages share, served beside them.
+pub(crate) const CALLS_SCRIPT: &str = include_str!("calls.js");
+/// The script of the status page, served beside it.
 pub(crate) const SCRIPT: &str = include_str!("live.js");
 
 fn frame(title: &str, body: &Markup) -> Markup {
@@ -42,15 +46,23 @@ fn frame_with(title: &str, styles: &[&str], body: &Markup) -> Markup {
     }
 }
 
+/// What pages share, and a page's own script.
+fn scripts(own: &str) -> Markup {
+    html! {
+        script src="/assets/calls.js" {}
+        script src=(own) {}
+    }
+}
+
 /// The pages there are, in the order in which they are offered.
 const PAGES: [(&str, &str); 5] =
     [("/", "Status"), ("/chat", "Chat"), ("/whiteboard", "Whiteboard"), ("/files", "Files"), ("/run", "Run")];
 
 /// The top of a page: where one can go, and who is signed in.
-fn navigation(at: &str, pool: Option<&str>, user: &str) -> Markup {
+fn navigation(at: &str, pool: &str, user: &str) -> Markup {
     html! {
         header {
-            h1 { "Shoal" @if let Some(pool) = pool { " " small { (pool) } } }
+            h1 { "Shoal " small { (pool) } }
             nav aria-label="Pages" {
                 @for (path, name) in PAGES {
                     @if path == at { a href=(path) aria-current="page" { (name) } } @else { a href=(path) { (name) } }
@@ -102,13 +114,13 @@ pub(crate) fn status(input: &PageInput<'_>) -> Markup {
     frame(
         &format!("Shoal – {}", input.pool),
         &html! {
-            (navigation("/", Some(input.pool), input.user))
+            (navigation("/", input.pool, input.user))
             main {
                 div id="live" aria-live="polite" { (live(input.report, input.may_act)) }
                 p #stale hidden role="alert" { "This page has lost its agent; what it shows is old. Trying again …" }
                 @if let Some(url) = input.drive { (mapping::instructions(url, input.user, input.system)) }
             }
-            script src="/assets/live.js" {}
+            (scripts("/assets/live.js"))
         },
     )
 }
@@ -129,7 +141,7 @@ pub(crate) fn live(report: &StatusReport, may_act: bool) -> Markup {
             div { dt { "In the trash" } dd { (bytes(report.trash.bytes)) } }
         }
         div.wide {
-            table {
+            table.agents {
                 thead {
                     tr {
                         th { "Agent" } th { "State" } th.number { "Used" } th { "Safe to switch off?" }

@@ -1,17 +1,36 @@
 // Runs a command on the chosen agents and shows what each prints, as it comes, from the API's stream of events.
 "use strict";
 const NAMESPACE = "urn:shoal:run:1";
-const form = document.getElementById("run");
-const choices = document.getElementById("agents");
-const answers = document.getElementById("answers");
-const problem = document.getElementById("problem");
+const [form, answers] = ["run", "answers"].map(by);
 // Characters kept of one agent's output; what came before them is let go.
 const KEPT = 200000;
+// Seconds that agents which are asleep have to come up; later they do not run it any more.
+const WITHIN_S = 60;
+// Seconds after which nobody answers who has not.
+const PATIENCE_S = 15;
+const STATES = { waiting: "asleep", delivered: "running", handled: "done", "expired-on-the-way": "expired" };
 
-// Words of a command line: quotes keep them together, nothing else means anything.
+// Words of a command line: quotes keep what is between them together, nothing else means anything.
 function words(line) {
   const found = [];
-  for (const match of line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)) found.push(match[1] ?? match[2] ?? match[3]);
+  let word = null;
+  let quote = null;
+  for (const letter of line) {
+    if (quote) {
+      if (letter === quote) quote = null;
+      else word += letter;
+    } else if (letter === '"' || letter === "'") {
+      quote = letter;
+      word ??= "";
+    } else if (/\s/.test(letter)) {
+      if (word !== null) found.push(word);
+      word = null;
+    } else {
+      word = (word ?? "") + letter;
+    }
+  }
+  if (quote) throw new Error(`The quote ${quote} has no end.`);
+  if (word !== null) found.push(word);
   return found;
 }
 
@@ -19,84 +38,54 @@ function escaped(text) {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
 }
 
-function show(sentence) {
-  problem.textContent = sentence;
-  problem.hidden = !sentence;
-}
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
-}
-
-async function list() {
-  const answer = await fetch("/api/v1/nodes");
-  if (!answer.ok) return;
-  for (const node of (await answer.json()).nodes) {
-    const label = element("label", "choice");
-    const box = element("input");
-    box.type = "checkbox";
-    box.name = "agent";
-    box.value = node.id;
-    label.append(box, ` ${node.name} (${node.state})`);
-    choices.append(label);
-  }
-}
-
-choices.addEventListener("change", () => {
-  form.elements.all.checked = !choices.querySelector(":checked");
-});
-
-form.elements.all.addEventListener("change", () => {
-  if (form.elements.all.checked) for (const box of choices.querySelectorAll(":checked")) box.checked = false;
-});
-
-// One agent's card: its name, its state, its output.
-function card(cards, name) {
-  if (cards.has(name)) return cards.get(name);
-  const box = element("section", "answer");
-  const state = element("span", "state", "waiting");
-  const head = element("h2", "", name + " ");
+// One agent's card: its name, its state, what there is to say of it, its output.
+function card(cards, { agent, name }) {
+  if (cards.has(agent)) return cards.get(agent);
+  const box = make("section", "answer");
+  const [state, why, output] = [make("span", "state", STATES.waiting), make("p", "note"), make("pre")];
+  const head = make("h2", "", `${name} `);
   head.append(state);
-  const output = element("pre");
-  box.append(head, output);
+  why.hidden = output.hidden = true;
+  box.append(head, why, output);
   answers.append(box);
-  const made = { state, output };
-  cards.set(name, made);
+  const made = { state, why, output };
+  cards.set(agent, made);
   return made;
+}
+
+function explain({ why }, sentence) {
+  why.textContent = sentence ?? "";
+  why.hidden = !sentence;
 }
 
 function take(cards, event) {
   if (event.event === "sent") {
-    for (const message of event.messages) for (const recipient of message.recipients) card(cards, recipient.name);
+    const all = event.messages.flatMap((message) => message.recipients);
+    all.sort((one, other) => one.name.localeCompare(other.name)).forEach((recipient) => card(cards, recipient));
   } else if (event.event === "state") {
-    const { state } = card(cards, event.name);
+    const one = card(cards, event);
     const status = event.exit_status;
-    state.textContent = status === undefined ? event.state.replace(/-/g, " ") : status === 0 ? "done" : `exit status ${status}`;
-    state.classList.toggle("good", status === 0);
-    state.classList.toggle("bad", (status ?? 0) !== 0 || event.state === "refused" || event.state === "expired");
-    if (event.why && event.state !== "waiting") state.title = event.why;
-    if (event.why && event.state === "refused") state.textContent = `refused: ${event.why}`;
+    one.state.textContent = status ? `exit status ${status}` : (STATES[event.state] ?? event.state);
+    one.state.classList.toggle("good", status === 0);
+    one.state.classList.toggle("bad", Boolean(status) || ["refused", "expired", "expired-on-the-way"].includes(event.state));
+    if (event.state !== "handled") explain(one, event.state === "delivered" ? "" : event.why);
   } else if (event.event === "reply") {
-    const { output } = card(cards, event.name);
+    const one = card(cards, event);
     const parsed = new DOMParser().parseFromString(`<body>${event.xml}</body>`, "application/xml");
+    for (const ended of parsed.getElementsByTagNameNS(NAMESPACE, "ended")) explain(one, ended.textContent);
     for (const part of parsed.getElementsByTagNameNS(NAMESPACE, "output")) {
-      const piece = element("span", part.getAttribute("stream") === "err" ? "error" : "");
-      piece.textContent = part.textContent;
-      output.append(piece);
+      one.output.append(make("span", part.getAttribute("stream") === "err" ? "error" : "", part.textContent));
     }
-    if (event.text) output.append(event.text);
-    while (output.textContent.length > KEPT && output.firstChild) output.firstChild.remove();
-    output.scrollTop = output.scrollHeight;
+    one.output.hidden = !one.output.firstChild;
+    while (one.output.textContent.length > KEPT && one.output.firstChild) one.output.firstChild.remove();
+    one.output.scrollTop = one.output.scrollHeight;
   } else if (event.event === "done" && !event.finished) {
-    show("The time is over; who has not answered may be asleep. What was sent is still valid until it expires.");
+    complain(new Error("Not all have answered in time. Who is asleep does not run it any more; who is running it goes on."));
   }
 }
 
 // The events of a stream that is answered to a POST, which EventSource cannot read.
-async function follow(answer, each) {
+async function eachEvent(answer, each) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -112,39 +101,37 @@ async function follow(answer, each) {
   }
 }
 
+async function run() {
+  const [command, ...rest] = words(form.elements.command.value);
+  if (!command) throw new Error("A command is needed.");
+  const to = recipientsOf(form);
+  if (!to) throw new Error("Say where it is to run.");
+  const timeout = Number(form.elements.timeout.value) || 60;
+  const body = [`<command>${escaped(command)}</command>`, ...rest.map((word) => `<argument>${escaped(word)}</argument>`)];
+  const answer = await answerOf("POST", "/api/v1/requests", {
+    type: "run",
+    to,
+    xml: `<run xmlns="${NAMESPACE}" timeout-s="${timeout}">${body.join("")}</run>`,
+    // Answers to one session come in the order in which they were sent.
+    from_session: newId(),
+    expires_s: WITHIN_S,
+    timeout_s: WITHIN_S + timeout + PATIENCE_S,
+  });
+  answers.replaceChildren();
+  const cards = new Map();
+  await eachEvent(answer, (event) => take(cards, event));
+}
+
 form.addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
-  show("");
-  answers.replaceChildren();
-  const [command, ...rest] = words(form.elements.command.value);
-  if (!command) return show("A command is needed.");
-  const timeout = Number(form.elements.timeout.value) || 60;
-  const agents = [...choices.querySelectorAll(":checked")].map((box) => box.value);
-  const body = [`<command>${escaped(command)}</command>`, ...rest.map((word) => `<argument>${escaped(word)}</argument>`)];
-  const request = {
-    type: "run",
-    to: agents.length ? { agents } : { all: true },
-    xml: `<run xmlns="${NAMESPACE}" timeout-s="${timeout}">${body.join("")}</run>`,
-    expires_s: timeout + 60,
-    timeout_s: timeout + 60,
-  };
+  complain(null);
   const button = form.querySelector("button");
   button.disabled = true;
   try {
-    const headers = { "content-type": "application/json" };
-    const answer = await fetch("/api/v1/requests", { method: "POST", headers, body: JSON.stringify(request) });
-    if (answer.status === 401) return location.assign("/sign-in");
-    if (!answer.ok) {
-      const failure = await answer.json();
-      return show([failure.error, failure.hint].filter(Boolean).join(" "));
-    }
-    const cards = new Map();
-    await follow(answer, (event) => take(cards, event));
+    await run();
   } catch (error) {
-    show(`The agent does not answer: ${error.message}`);
+    complain(error);
   } finally {
     button.disabled = false;
   }
 });
-
-list();

@@ -3,7 +3,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{frame_with, navigation};
+use super::{frame_with, navigation, scripts};
 
 /// The style sheet of these pages, served beside them.
 pub(crate) const STYLE: &str = include_str!("talk.css");
@@ -18,7 +18,7 @@ pub(crate) enum ChatPlace<'a> {
 }
 
 /// The chat.
-pub(crate) fn chat(user: &str, place: ChatPlace<'_>) -> Markup {
+pub(crate) fn chat(pool: &str, user: &str, place: ChatPlace<'_>) -> Markup {
     let (kind, name, title) = match place {
         ChatPlace::Room(room) => ("rooms", room, format!("#{room}")),
         ChatPlace::With(other) => ("with", other, format!("with {other}")),
@@ -28,7 +28,7 @@ pub(crate) fn chat(user: &str, place: ChatPlace<'_>) -> Markup {
         ChatPlace::With(other) => format!("Say something to {other}"),
     };
     let body = html! {
-        (navigation("/chat", None, user))
+        (navigation("/chat", pool, user))
         main.talk.chat data-user=(user) data-kind=(kind) data-name=(name) {
             aside {
                 nav aria-label="Rooms" {
@@ -68,7 +68,7 @@ pub(crate) fn chat(user: &str, place: ChatPlace<'_>) -> Markup {
             }
         }
         noscript { p.alert { "The chat needs JavaScript. Without it: " code { "shoal chat" } } }
-        script src="/assets/chat.js" {}
+        (scripts("/assets/chat.js"))
     };
     frame_with(&format!("Shoal – {title}"), &["/assets/talk.css"], &body)
 }
@@ -100,9 +100,9 @@ const COLOURS: [(&str, &str); 8] = [
 const WIDTHS: [(&str, u16); 4] = [("Thin", 3), ("Medium", 7), ("Thick", 16), ("Very thick", 40)];
 
 /// A whiteboard.
-pub(crate) fn whiteboard(user: &str, board: &str) -> Markup {
+pub(crate) fn whiteboard(pool: &str, user: &str, board: &str) -> Markup {
     let body = html! {
-        (navigation("/whiteboard", None, user))
+        (navigation("/whiteboard", pool, user))
         main.talk.board data-user=(user) data-board=(board) {
             div.tools role="toolbar" aria-label="Drawing" {
                 fieldset {
@@ -158,11 +158,11 @@ pub(crate) fn whiteboard(user: &str, board: &str) -> Markup {
             }
             dialog #sure aria-labelledby="sure-text" {
                 p #sure-text { "Clear the board " b { (board) } " for everybody? You can take it back with Undo." }
-                form method="dialog" { button value="clear" { "Clear" } " " button.quiet value="" { "Keep it" } }
+                form method="dialog" { button value="clear" { "Clear" } " " button.quiet value="" autofocus { "Keep it" } }
             }
         }
         noscript { p.alert { "Drawing needs JavaScript." } }
-        script src="/assets/board.js" {}
+        (scripts("/assets/board.js"))
     };
     frame_with(&format!("Shoal – {board}"), &["/assets/talk.css"], &body)
 }

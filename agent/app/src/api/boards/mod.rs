@@ -138,7 +138,7 @@ async fn svg(State(api): State<Arc<Api>>, caller: Caller, Path(name): Path<Strin
 /// `ready` first, then `drawn` with each stroke that lies on top of all, and `anew` whenever the board looks different otherwise.
 async fn events(State(api): State<Arc<Api>>, caller: Caller, Path(name): Path<String>) -> Result<Response, Failure> {
     caller.needs(UserRole::User)?;
-    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many follow what happens at this agent"))?;
+    let slot = Slot::take()?;
     let name = named(&name)?;
     let whiteboards = api.whiteboards()?;
     let news = whiteboards.news();

@@ -46,7 +46,7 @@ pub(super) async fn stream(
     at: Option<Conversation>,
     only: bool,
 ) -> Result<Response, Failure> {
-    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many follow what happens at this agent"))?;
+    let slot = Slot::take()?;
     let chats = api.chats()?.clone();
     let news = chats.news();
     // Read now, so that what happens is told from the first event on.

@@ -24,7 +24,7 @@ pub(super) async fn events(
     caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     caller.needs(UserRole::User)?;
-    let slot = Slot::take().ok_or_else(|| Failure::unavailable("too many pages watch this agent"))?;
+    let slot = Slot::take()?;
     let stopping = api.agent.shutdown_token();
     let state = (api, slot, String::new(), stopping);
     let stream = futures::stream::unfold(state, |(api, slot, mut sent, stopping)| async move {

@@ -206,15 +206,9 @@ pub(in super::super) async fn page(
     let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     caller.needs(UserRole::User)?;
     let list = views::all(&api).await?;
-    let mut agents: Vec<String> = api.names().into_values().collect();
-    agents.sort_unstable();
-    let input = page::FilesInput {
-        pool: &api.agent.pool()?.name,
-        user: &caller.user,
-        own: &api.agent.name(),
-        agents: &agents,
-        list: &list,
-    };
+    let recipients = super::super::pages::recipients(&api, false).await?;
+    let input =
+        page::FilesInput { pool: &api.agent.pool()?.name, user: &caller.user, recipients: &recipients, list: &list };
     Ok(page::files(&input).into_response())
 }
 

@@ -3,11 +3,13 @@
 //! Who may sign in at an agent with the role user sees and reads what came to it, as with the drive; what is sent is removed by
 //! who sent it or who tends the pool.
 
+mod archive;
 mod content;
 mod events;
 mod handlers;
 pub mod types;
 mod views;
+mod zip;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/files/events", get(events::events))
         .route("/files/{transfer}", get(handlers::one).delete(handlers::remove))
         .route("/files/{transfer}/entries", get(handlers::entries))
+        .route("/files/{transfer}/archive", get(archive::get))
         .route("/files/{transfer}/offer", post(handlers::offer))
         // Its body goes to the disk as it comes; how long it may be is known.
         .route("/files/{transfer}/content/{number}", put(content::put).layer(DefaultBodyLimit::disable()))

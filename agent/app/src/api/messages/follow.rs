@@ -24,7 +24,7 @@ pub(super) async fn follow(
     caller: Caller,
     UrlQuery(filter): UrlQuery<LogFilter>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let slot = Slot::take().ok_or_else(|| Failure::later("too many follow what happens at this agent"))?;
+    let slot = Slot::take()?;
     let query = to_query(&api, &filter)?;
     let follower = api.messages()?.follow();
     let stopping = api.agent.shutdown_token();
