@@ -3,13 +3,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use shoal_testkit::{AgentProcess, RandomBytes, free_port_base, start_pool, wait_until, wait_until_settled};
+use shoal_testkit::{AgentProcess, RandomBytes, SmallDisk, free_port_base, start_pool, wait_until, wait_until_settled};
 
 /// How long something that comes about by itself may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -18,57 +17,16 @@ const FILL_BYTES: usize = 256 * 1024;
 /// Bytes left free at first: less than a ledger wants to see, enough for it to go on.
 const LEFT_BYTES: u64 = 6 * 1024 * 1024;
 
-/// A small file system in memory; unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn mount(path: PathBuf, mebibytes: u32) -> Result<Option<Self>> {
-        fs::create_dir_all(&path)?;
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
-        let may = rustix::process::geteuid().is_root() && mounted.is_ok_and(|output| output.status.success());
-        Ok(may.then_some(Self(path)))
-    }
-
-    /// Fills it until nothing more fits.
-    fn fill(&self) -> Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.filler())?;
-        let mut piece = vec![7u8; FILL_BYTES];
-        while !piece.is_empty() {
-            if file.write_all(&piece).is_err() {
-                piece.truncate(piece.len() / 2);
-            }
+/// Fills a disk until little is free, and again whenever there is more, while a condition holds.
+fn fill_while(disk: &SmallDisk, goes_on: impl Fn() -> bool) -> Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(disk.filler())?;
+    let piece = vec![7u8; FILL_BYTES];
+    wait_until("the ballast to be given up", DEADLINE, || {
+        while goes_on() && disk.free_bytes()? > LEFT_BYTES {
+            file.write_all(&piece)?;
         }
-        Ok(())
-    }
-
-    /// Fills it until little is free, and again whenever there is more, while a condition holds.
-    fn fill_while(&self, goes_on: impl Fn() -> bool) -> Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.filler())?;
-        let piece = vec![7u8; FILL_BYTES];
-        wait_until("the ballast to be given up", DEADLINE, || {
-            while goes_on() && self.free_bytes()? > LEFT_BYTES {
-                file.write_all(&piece)?;
-            }
-            Ok((!goes_on()).then_some(()))
-        })
-    }
-
-    fn free_bytes(&self) -> Result<u64> {
-        let space = rustix::fs::statvfs(&self.0)?;
-        Ok(space.f_bavail * space.f_frsize)
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("of-the-owner")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
+        Ok((!goes_on()).then_some(()))
+    })
 }
 
 /// Writes files through an agent until told to stop; returns those that were acknowledged.
@@ -96,14 +54,14 @@ fn verdict(agent: &AgentProcess) -> Result<String> {
 #[test]
 fn an_agent_whose_disk_is_filled_to_the_brim_lives_loses_nothing_and_comes_back_by_itself() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let Some(disk) = SmallDisk::mount(folder.path().join("small"), 160)? else {
+    let Some(disk) = SmallDisk::mount(folder.path().join("small"), 160 * 1024 * 1024)? else {
         eprintln!("skipped: only root may mount the small disk this test fills");
         return Ok(());
     };
     let mut agents =
         start_pool(Path::new(env!("CARGO_BIN_EXE_shoal")), folder.path(), free_port_base(100)?, 3, |options| {
             if options.data.ends_with("agent-2") {
-                options.data = disk.0.join("agent-2");
+                options.data = disk.path().join("agent-2");
             }
             options.arguments = ["--reserve", "0", "--cap", "50000000"].map(str::to_owned).to_vec();
             Ok(())
@@ -130,7 +88,7 @@ fn an_agent_whose_disk_is_filled_to_the_brim_lives_loses_nothing_and_comes_back_
 fn fill_and_free(agent: &mut AgentProcess, disk: &SmallDisk) -> Result<()> {
     let ballast = agent.data().join("ledger").join("ballast");
     ensure!(fs::metadata(&ballast)?.len() > 0, "room is set aside");
-    disk.fill_while(|| ballast.exists())?;
+    fill_while(disk, || ballast.exists())?;
     wait_until("the agent to say that its disk is full", DEADLINE, || {
         Ok(verdict(agent)?.starts_with("Here: the disk under this agent's ledger is full").then_some(()))
     })?;

@@ -43,6 +43,8 @@ pub(super) struct Live {
     pub(super) have_bytes: u64,
     pub(super) served_bytes: u64,
     pub(super) pace: Pace,
+    /// Why it fetches nothing now, as it says; `None` while it does.
+    pub(super) why: Option<String>,
 }
 
 /// What changes.
@@ -205,7 +207,7 @@ impl Outgoing {
             State::Handled { .. } | State::Refused { .. } | State::Expired { .. } => RecipientState::Failed,
         };
         view.why = match &status.state {
-            State::Handled { exit_status: 0 } => None,
+            State::Handled { exit_status: 0 } => live.and_then(|live| live.why.clone()),
             State::Handled { .. } => Some("its peerlet does not take the offer".to_owned()),
             _ => status.why(),
         };
@@ -254,6 +256,7 @@ impl Files {
                 let mut changing = one.changing();
                 let live = changing.live.entry(agent).or_default();
                 live.have_bytes = live.have_bytes.max(bytes);
+                live.why = (!why.is_empty()).then(|| why.to_owned());
                 return;
             }
             ProgressState::Done => None,

@@ -40,6 +40,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 enum Trouble {
     /// It may get better.
     Passing(String),
+    /// The disk has no room for more of it now; the sender is to know.
+    Full(String),
     /// It took too long; smaller pieces may not.
     Slow(String),
     /// It will not.
@@ -50,6 +52,8 @@ impl From<FilesError> for Trouble {
     fn from(error: FilesError) -> Self {
         match error {
             FilesError::Disk { .. } => Self::Passing(error.to_string()),
+            // It had room when it was taken up; who filled the disk meanwhile may make some.
+            FilesError::NoRoom(why) => Self::Full(why),
             error => Self::Final(error.to_string()),
         }
     }
@@ -90,6 +94,7 @@ impl Pull {
     async fn see_through(&self) -> Option<IncomingState> {
         let one = &self.one;
         let mut pause = PAUSE_FIRST;
+        let mut told_full = false;
         let ending = loop {
             if one.record().expires_ms <= self.files.now_ms() {
                 let why = one.progress().waits_for.map(|why| format!(" ({why})")).unwrap_or_default();
@@ -104,6 +109,12 @@ impl Pull {
                 Ok(()) => break IncomingState::Done,
                 Err(Trouble::Final(why)) => break IncomingState::Failed(why),
                 Err(Trouble::Passing(why)) => one.waits_for(&why),
+                Err(Trouble::Full(why)) => {
+                    one.waits_for(&why);
+                    if !std::mem::replace(&mut told_full, true) {
+                        self.tell_receiving(why).await;
+                    }
+                }
                 Err(Trouble::Slow(why)) => {
                     self.gently.store(true, Ordering::Relaxed);
                     one.waits_for(&why);
@@ -111,6 +122,7 @@ impl Pull {
             }
             if one.have_bytes() > before {
                 pause = PAUSE_FIRST;
+                told_full = false;
             }
             // Others have their turn meanwhile.
             drop((_turn, _work));
@@ -131,14 +143,15 @@ impl Pull {
         let (missing, have) = blocking(move || prepare(&there, &listed)).await?;
         self.one.set_have(have);
         self.files.room.wrote(Key::In(self.one.transfer), have)?;
+        // Nothing is hashed and fetched again that could not be kept.
+        self.files.room.check_for(manifest.bytes().saturating_sub(have).min(SYNC_EVERY_BYTES))?;
         let at_once = if self.gently.load(Ordering::Relaxed) { 1 } else { FILES_AT_ONCE };
         let fetched = futures::stream::iter(missing.into_iter().map(Ok))
             .try_for_each_concurrent(at_once, |(number, file)| async move { self.file(number, &file).await });
         let told = async {
             loop {
                 tokio::time::sleep(TELL_EVERY).await;
-                let bytes = self.one.have_bytes();
-                let _ = self.files.tell(&self.one.record(), ProgressState::Receiving, bytes, String::new()).await;
+                self.tell_receiving(String::new()).await;
             }
         };
         tokio::select! {
@@ -146,6 +159,14 @@ impl Pull {
             () = told => {}
         }
         Ok(blocking(move || finish(&place, &manifest)).await?)
+    }
+
+    /// Tells the sender how far it is, and why nothing comes now if so.
+    async fn tell_receiving(&self, why: String) {
+        let (record, bytes) = (self.one.record(), self.one.have_bytes());
+        if let Err(error) = self.files.tell(&record, ProgressState::Receiving, bytes, why).await {
+            tracing::debug!(%error, transfer = %self.one.transfer, "a sender of files cannot be told how far they are");
+        }
     }
 
     /// Which files it has; fetched first where that was too long for the message.

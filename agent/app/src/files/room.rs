@@ -65,8 +65,13 @@ impl Room {
 
     /// Fails where the disk has run into its reserve.
     pub(super) fn check(&self) -> Result<(), FilesError> {
+        self.check_for(0)
+    }
+
+    /// Fails where the disk has no room for so much more beyond its reserve.
+    pub(super) fn check_for(&self, more_bytes: u64) -> Result<(), FilesError> {
         let free = free_bytes(&self.folder)?;
-        if free < self.config.reserve_bytes {
+        if free < self.config.reserve_bytes.saturating_add(more_bytes) {
             return Err(FilesError::NoRoom(format!(
                 "the disk has run full: {} are free, and {} of it are its owner's",
                 bytes(free),

@@ -56,6 +56,7 @@ impl Files {
         let live = changing.live.entry(from).or_default();
         live.served_bytes += bytes.len() as u64;
         live.have_bytes = asked.have.min(record.bytes);
+        live.why = None;
         live.pace.note(Instant::now(), asked.have);
         Ok(bytes)
     }
