@@ -275,7 +275,8 @@ struct Before(std::sync::Mutex<Vec<Arc<Envelope>>>);
 
 impl Past for Before {
     fn tell(&self, kind: &MessageType) -> mpsc::Receiver<Arc<Envelope>> {
-        let all: Vec<_> = self.0.lock().expect("not poisoned").iter().filter(|one| &one.message.kind == kind).cloned().collect();
+        let all: Vec<_> =
+            self.0.lock().expect("not poisoned").iter().filter(|one| &one.message.kind == kind).cloned().collect();
         let (told, hears) = mpsc::channel(1);
         tokio::spawn(async move {
             for envelope in all {
