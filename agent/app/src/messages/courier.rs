@@ -1,9 +1,9 @@
 //! Carries what is for each neighbour, in order: one task a neighbour, which puts all that waits into one request.
 //!
 //! Nothing is tried again here: who sent a message sends it again until it is acknowledged. What a slow neighbour does not
-//! take in time is dropped and counted.
+//! take in time is dropped and counted, and the neighbour is in trouble: others are tried for a while, where there are some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dci_proto::AgentId;
 use shoal_net::{Lane, Network, Request};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use super::frames::{self, FRAME_LIMIT, FRAME_LIMIT_BYTES, Item};
 use crate::wire::{self, Method, Status, WireError};
@@ -22,8 +23,11 @@ const QUEUE_LIMIT: usize = 4_096;
 const NEIGHBOUR_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that wait for all neighbours together, at most; what many neighbours are to get counts once for each.
 const ALL_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-/// How long a neighbour may take to answer for what it was given.
-const HOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a neighbour may take to answer for what it was given, and a second more for each so many bytes of it.
+const HOP_TIMEOUT: Duration = Duration::from_secs(3);
+const HOP_BYTES_PER_SECOND: usize = 256 * 1024;
+/// For how long a neighbour that did not answer is passed by.
+const TROUBLE: Duration = Duration::from_secs(5);
 /// How long a neighbour that has too much to do is left alone, and how often.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const BUSY_TRIES: u32 = 20;
@@ -34,6 +38,33 @@ pub(super) struct Couriers {
     neighbours: Mutex<BTreeMap<AgentId, Neighbour>>,
     waiting_bytes: Arc<AtomicUsize>,
     counts: Arc<Counts>,
+    troubles: Arc<Troubles>,
+}
+
+/// Neighbours that did not answer for what they were given lately.
+#[derive(Default)]
+pub(super) struct Troubles {
+    until: Mutex<BTreeMap<AgentId, Instant>>,
+    news: Notify,
+}
+
+impl Troubles {
+    fn begin(&self, agent: AgentId) {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).insert(agent, Instant::now() + TROUBLE);
+        self.news.notify_one();
+    }
+
+    /// Who is in trouble now.
+    pub(super) fn agents(&self) -> BTreeSet<AgentId> {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.retain(|_, until| *until > Instant::now());
+        until.keys().copied().collect()
+    }
+
+    /// Waits until one more is.
+    pub(super) async fn more(&self) {
+        self.news.notified().await;
+    }
 }
 
 /// What couriers have done.
@@ -50,11 +81,16 @@ struct Neighbour {
 
 impl Couriers {
     pub(super) fn new(network: Arc<dyn Network>) -> Self {
-        Self { network, neighbours: Mutex::default(), waiting_bytes: Arc::default(), counts: Arc::default() }
+        let (waiting_bytes, counts, troubles) = Default::default();
+        Self { network, neighbours: Mutex::default(), waiting_bytes, counts, troubles }
     }
 
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    pub(super) fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// A neighbour is there: it has a courier from now on.
@@ -67,6 +103,7 @@ impl Couriers {
             own_bytes: waiting_bytes.clone(),
             all_bytes: self.waiting_bytes.clone(),
             counts: self.counts.clone(),
+            troubles: self.troubles.clone(),
         };
         self.neighbours().insert(agent, Neighbour { items: sender, waiting_bytes });
         tokio::spawn(courier.run(receiver));
@@ -115,6 +152,7 @@ struct Courier {
     own_bytes: Arc<AtomicUsize>,
     all_bytes: Arc<AtomicUsize>,
     counts: Arc<Counts>,
+    troubles: Arc<Troubles>,
 }
 
 impl Courier {
@@ -163,10 +201,15 @@ impl Courier {
 
     async fn send(&self, batch: &[Item]) -> Result<(), String> {
         let body = frames::encode(batch).map_err(|error| error.to_string())?;
+        let timeout = HOP_TIMEOUT + Duration::from_secs((body.len() / HOP_BYTES_PER_SECOND) as u64);
         for _ in 0..BUSY_TRIES {
             let request = Request { method: Method::Messages as u16, head: Bytes::new(), body: body.clone() };
-            let answer = self.network.call(self.agent, Lane::Foreground, request, HOP_TIMEOUT).await;
-            match wire::check(&answer.map_err(|error| error.to_string())?) {
+            let answer = self.network.call(self.agent, Lane::Foreground, request, timeout).await;
+            let answer = answer.map_err(|error| {
+                self.troubles.begin(self.agent);
+                error.to_string()
+            })?;
+            match wire::check(&answer) {
                 Ok(()) => return Ok(()),
                 Err(WireError::Refused { status: Status::Busy, .. }) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error) => return Err(error.to_string()),
@@ -180,5 +223,33 @@ impl Drop for Courier {
     /// What still waited for it waits no more.
     fn drop(&mut self) {
         self.forget(self.own_bytes.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dci_proto::MessageId;
+    use dci_proto::router::Passing;
+    use shoal_net::MemoryHub;
+
+    use super::*;
+    use crate::handler::AgentHandler;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_in_trouble_for_a_while() {
+        let (own, other) = (AgentId([1; 32]), AgentId([2; 32]));
+        let hub = MemoryHub::new(1);
+        let network = hub.join(own, Arc::new(AgentHandler::default()));
+        let _other = hub.join(other, Arc::new(AgentHandler::default()));
+        hub.cut(own, other);
+        let couriers = Couriers::new(network);
+        couriers.begin(other);
+        assert!(couriers.troubles().agents().is_empty());
+        let passing = Passing { origin: own, id: MessageId([3; 16]), attempt: 0 };
+        couriers.give(other, Item::Raise { passing, ttl: 9 });
+        couriers.troubles().more().await;
+        assert_eq!(couriers.troubles().agents(), BTreeSet::from([other]));
+        tokio::time::sleep(TROUBLE).await;
+        assert!(couriers.troubles().agents().is_empty());
     }
 }

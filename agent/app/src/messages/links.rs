@@ -46,6 +46,7 @@ impl Messages {
             let wait = async {
                 tokio::select! {
                     _ = changes.changed() => {}
+                    () = self.couriers.troubles().more() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
                 tokio::time::sleep(SETTLE).await;
@@ -57,8 +58,13 @@ impl Messages {
     }
 
     fn look_for_links(&self, up: &mut BTreeSet<AgentId>) {
-        let now: BTreeSet<AgentId> =
+        let near: BTreeSet<AgentId> =
             self.members.all().into_iter().filter(|agent| self.is_neighbour(*agent)).take(NEIGHBOURS_LIMIT).collect();
+        // Who does not take what it is given is passed by, where there is somebody else.
+        let now = match &near - &self.couriers.troubles().agents() {
+            none if none.is_empty() => near,
+            some => some,
+        };
         for gone in up.difference(&now) {
             self.link_down(*gone);
         }
