@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::steps::{cargo, workspace_root};
 
 /// Crates that decide and touch nothing.
-const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care", "shoal-flow"];
+const PURE: &[&str] = &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-care", "shoal-flow", "shoal-backup"];
 
 /// Folders of other crates that decide and touch nothing.
 const PURE_FOLDERS: &[&str] = &[
@@ -57,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-store", &["dci-proto", "shoal-files"]),
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
+    ("shoal-backup", &["dci-proto"]),
     ("shoal-flow", &[]),
     ("shoal-client", &[]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),

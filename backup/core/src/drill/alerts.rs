@@ -1,0 +1,167 @@
+//! What the owner has to know.
+
+use std::fmt;
+
+use dci_proto::AgentId;
+
+use crate::now::{DAY_MS, HOUR_MS};
+use crate::object::ArchiveId;
+use crate::replication::Protection;
+use crate::schedule::Mode;
+
+/// Copying takes its time: an archive has so long before too few copies are told.
+pub const COPIES_PATIENCE_MS: u64 = DAY_MS;
+/// A run that is due waits for the PC to be on, for mains, for a link; before so much more than twice its period, nobody is
+/// told.
+const LATE_PATIENCE_MS: u64 = HOUR_MS;
+
+/// Something the owner has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alert {
+    /// There is no archive at all.
+    NoArchive,
+    /// An archive has too few copies.
+    FewCopies {
+        /// Which: the newest one of which this is so.
+        archive: ArchiveId,
+        /// How many it has, and should have.
+        protection: Protection,
+    },
+    /// No archive was made for too long.
+    Late {
+        /// What should have been made.
+        mode: Mode,
+        /// How long ago the last one was.
+        age_ms: u64,
+    },
+    /// The newest archive lacks files that could not be read.
+    Incomplete {
+        /// Which.
+        archive: ArchiveId,
+        /// How many files.
+        unreadable: u64,
+    },
+    /// The last drill failed.
+    DrillFailed {
+        /// When, ms since 1970.
+        at_ms: u64,
+        /// How many files did not come back.
+        bad_files: u64,
+    },
+    /// A peer lied, or its disk is bad. Its copy counts for nothing until proven.
+    Distrusted(AgentId),
+    /// A peer has no room for more.
+    Full(AgentId),
+}
+
+/// What is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AlertFacts {
+    /// Archives with their protection and age, the newest first.
+    pub archives: Vec<(ArchiveId, Protection, u64)>,
+    /// Files that the newest one lacks.
+    pub unreadable: u64,
+    /// For each mode that has a schedule: its longest period, and how long ago its last run ended well (`None`: never).
+    pub modes: Vec<(Mode, u64, Option<u64>)>,
+    /// The last drill, if it failed: when, and how many files did not come back.
+    pub failed_drill: Option<(u64, u64)>,
+    /// Peers that are distrusted.
+    pub distrusted: Vec<AgentId>,
+    /// Peers without room.
+    pub full: Vec<AgentId>,
+}
+
+/// What the owner has to know, the worst first.
+#[must_use]
+pub fn alerts(facts: &AlertFacts) -> Vec<Alert> {
+    let mut alerts = Vec::new();
+    let few = facts.archives.iter().find(|(_, protection, age_ms)| {
+        protection.copies < protection.of
+            && (*age_ms >= COPIES_PATIENCE_MS || protection.copies == 0 && *age_ms >= HOUR_MS)
+    });
+    if facts.archives.is_empty() {
+        alerts.push(Alert::NoArchive);
+    }
+    alerts.extend(facts.failed_drill.map(|(at_ms, bad_files)| Alert::DrillFailed { at_ms, bad_files }));
+    alerts.extend(few.map(|(archive, protection, _)| Alert::FewCopies { archive: *archive, protection: *protection }));
+    alerts.extend(facts.modes.iter().filter_map(|(mode, period_ms, age_ms)| {
+        let limit_ms = period_ms.saturating_mul(2).saturating_add(LATE_PATIENCE_MS);
+        age_ms.filter(|age_ms| *age_ms > limit_ms).map(|age_ms| Alert::Late { mode: *mode, age_ms })
+    }));
+    if let Some((archive, ..)) = facts.archives.first().filter(|_| facts.unreadable > 0) {
+        alerts.push(Alert::Incomplete { archive: *archive, unreadable: facts.unreadable });
+    }
+    alerts.extend(facts.distrusted.iter().copied().map(Alert::Distrusted));
+    alerts.extend(facts.full.iter().copied().map(Alert::Full));
+    alerts
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoArchive => f.write_str("nothing has been backed up yet"),
+            Self::FewCopies { archive, protection: Protection { copies, of, .. } } => {
+                write!(
+                    f,
+                    "archive {} is protected {copies} of {of}: more peers must answer, or give more room",
+                    archive.0
+                )
+            }
+            Self::Late { mode, age_ms } => {
+                write!(f, "the last {mode} was made {} hours ago: see what it waits for", age_ms / HOUR_MS)
+            }
+            Self::Incomplete { archive, unreadable } => {
+                write!(f, "archive {} lacks {unreadable} files that could not be read", archive.0)
+            }
+            Self::DrillFailed { bad_files, .. } => {
+                write!(f, "the last restore drill failed: {bad_files} files did not come back as they were")
+            }
+            Self::Distrusted(peer) => {
+                write!(
+                    f,
+                    "peer {} gave wrong bytes: its copy counts for nothing until it is proven",
+                    peer.fingerprint()
+                )
+            }
+            Self::Full(peer) => write!(f, "peer {} has no room for more", peer.fingerprint()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_told_what_matters_and_not_too_early() {
+        let protection = |copies| Protection { copies, reachable: copies, of: 2 };
+        let archives = vec![(ArchiveId(2), protection(1), HOUR_MS), (ArchiveId(1), protection(2), 9 * DAY_MS)];
+        let fine =
+            AlertFacts { archives, modes: vec![(Mode::Delta, DAY_MS, Some(2 * DAY_MS))], ..AlertFacts::default() };
+        assert_eq!(alerts(&fine), []);
+        assert_eq!(alerts(&AlertFacts::default()), [Alert::NoArchive]);
+        let mut few = fine.clone();
+        few.archives[0].2 = DAY_MS;
+        assert_eq!(alerts(&few), [Alert::FewCopies { archive: ArchiveId(2), protection: protection(1) }]);
+        few.archives[0] = (ArchiveId(2), protection(0), HOUR_MS);
+        assert_eq!(alerts(&few), [Alert::FewCopies { archive: ArchiveId(2), protection: protection(0) }]);
+        let peer = AgentId([1; 32]);
+        let bad = AlertFacts {
+            unreadable: 3,
+            modes: vec![(Mode::Snapshot, DAY_MS, Some(3 * DAY_MS))],
+            failed_drill: Some((5, 1)),
+            distrusted: vec![peer],
+            full: vec![peer],
+            ..fine
+        };
+        let expected = [
+            Alert::DrillFailed { at_ms: 5, bad_files: 1 },
+            Alert::Late { mode: Mode::Snapshot, age_ms: 3 * DAY_MS },
+            Alert::Incomplete { archive: ArchiveId(2), unreadable: 3 },
+            Alert::Distrusted(peer),
+            Alert::Full(peer),
+        ];
+        assert_eq!(alerts(&bad), expected);
+        assert!(expected[1].to_string().contains("snapshot was made 72 hours ago"));
+    }
+}

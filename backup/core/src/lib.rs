@@ -1,0 +1,22 @@
+//! What backup decides.
+
+pub mod aging;
+pub mod catalogue;
+pub mod challenge;
+mod civil;
+pub mod drill;
+mod now;
+mod object;
+pub mod order;
+pub mod peers;
+pub mod peersync;
+pub mod plan;
+pub mod recovery;
+pub mod replication;
+pub mod schedule;
+mod slots;
+
+pub use civil::{ZONE_CHANGES_LIMIT, Zone, ZoneChange};
+pub use now::Now;
+pub use object::{ArchiveId, NotAName, Object, ObjectKind, ObjectName, sha256};
+pub use slots::OBJECTS_LIMIT;

@@ -1,0 +1,201 @@
+//! What a holder has of one owner's repository.
+//!
+//! It takes objects in the order of [`crate::order`], and drops what its owner deleted when the grace time is over: in the
+//! order of the deletions, and nothing while it lacks any object that was there before the deletion. Otherwise it might drop
+//! an old index when it has not yet got the new one that took its place.
+
+use std::collections::BTreeSet;
+
+use dci_proto::AgentId;
+use serde::{Deserialize, Serialize};
+
+use crate::aging::{GraceClock, Trash, Trashed};
+use crate::catalogue::{Catalogue, CatalogueError, State, Tail, Verifier};
+use crate::now::Now;
+use crate::object::{Object, ObjectName};
+use crate::order::Lacking;
+
+/// One owner's repository as one holder has it.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    catalogue: Catalogue,
+    held: BTreeSet<ObjectName>,
+    lacking: Lacking<Object>,
+    state: CopyState,
+}
+
+/// What of a copy is kept over restarts, beside the catalogue and the objects themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CopyState {
+    /// What the owner deleted and is kept for a while.
+    pub trash: Trash,
+    /// By which time.
+    pub clock: GraceClock,
+}
+
+/// What a tail brought.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// What it lacks now and did not before.
+    pub lacks: Vec<Object>,
+    /// What it need not get any more.
+    pub given_up: Vec<Object>,
+    /// The owner deleted all its archives: perhaps it was not the owner. Its admin is told.
+    pub all_deleted: bool,
+}
+
+impl Copy {
+    /// An empty one.
+    #[must_use]
+    pub fn new(owner: AgentId, now: Now) -> Self {
+        let state = CopyState { trash: Trash::default(), clock: GraceClock::new(now) };
+        Self { catalogue: Catalogue::new(owner), held: BTreeSet::new(), lacking: Lacking::default(), state }
+    }
+
+    /// A copy as the disk has it: the catalogue, the names of all objects that are there, the state. Time goes on from now.
+    #[must_use]
+    pub fn recover(
+        catalogue: Catalogue,
+        held: impl IntoIterator<Item = ObjectName>,
+        mut state: CopyState,
+        now: Now,
+    ) -> Self {
+        state.clock.tick(now);
+        let held: BTreeSet<ObjectName> = held.into_iter().collect();
+        let gone: Vec<ObjectName> = state.trash.iter().map(|trashed| trashed.object.name).collect();
+        for name in gone {
+            // The catalogue has the last word, whichever of the two was written last.
+            if !held.contains(&name) || catalogue.state().get(&name).is_some() {
+                state.trash.take_back(&name);
+            }
+        }
+        let mut lacking = Lacking::default();
+        for (sequence, object) in catalogue.state().iter().filter(|(_, object)| !held.contains(&object.name)) {
+            lacking.insert(object.kind, sequence, *object);
+        }
+        Self { catalogue, held, lacking, state }
+    }
+
+    /// The owner's catalogue as far as it is known here.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// What is to be kept over restarts. It changes with every call here.
+    #[must_use]
+    pub fn state(&self) -> &CopyState {
+        &self.state
+    }
+
+    /// Objects the catalogue has and this copy lacks.
+    #[must_use]
+    pub fn lacking(&self) -> &Lacking<Object> {
+        &self.lacking
+    }
+
+    /// Names of all that is held, the trash aside: what the owner is told.
+    pub fn held(&self) -> impl Iterator<Item = &ObjectName> {
+        self.held.iter().filter(|name| !self.state.trash.contains(name))
+    }
+
+    /// Whether an object is held, in the trash or not.
+    #[must_use]
+    pub fn has(&self, name: &ObjectName) -> bool {
+        self.held.contains(name)
+    }
+
+    /// Takes in a tail of the catalogue. Both are to be durable before anything of it is told or dropped.
+    ///
+    /// # Errors
+    /// As [`Catalogue::take_in`] says; nothing has changed then.
+    pub fn take_in(&mut self, tail: &Tail, verifier: &dyn Verifier, now: Now) -> Result<Taken, CatalogueError> {
+        let learnt_ms = self.state.clock.tick(now);
+        let before = self.places_of_lacking();
+        let had_archives = self.archives() > 0;
+        let news = self.catalogue.take_in(tail, verifier)?;
+        let mut taken = Taken::default();
+        let state = self.catalogue.state();
+        for object in &news.deleted {
+            if self.held.contains(&object.name) {
+                let sequence = state.sequence();
+                self.state.trash.put(Trashed { object: *object, sequence, learnt_ms });
+            } else {
+                taken.given_up.push(*object);
+            }
+        }
+        for object in &news.added {
+            self.state.trash.take_back(&object.name);
+        }
+        // An object that was deleted and added again within the tail has another place.
+        for (sequence, object) in before {
+            if state.added_at(&object.name) != Some(sequence) {
+                self.lacking.remove(object.kind, sequence);
+            }
+            if let Some(added_at) = state.added_at(&object.name) {
+                self.lacking.insert(object.kind, added_at, object);
+            }
+        }
+        for object in news.added.iter().filter(|object| !self.held.contains(&object.name)) {
+            if let Some(sequence) = state.added_at(&object.name) {
+                self.lacking.insert(object.kind, sequence, *object);
+                taken.lacks.push(*object);
+            }
+        }
+        taken.all_deleted = had_archives && self.archives() == 0;
+        Ok(taken)
+    }
+
+    fn places_of_lacking(&self) -> Vec<(u64, Object)> {
+        let state: &State = self.catalogue.state();
+        self.lacking.iter().filter_map(|object| Some((state.added_at(&object.name)?, *object))).collect()
+    }
+
+    fn archives(&self) -> usize {
+        let objects = self.catalogue.state().iter().map(|(_, object)| object);
+        objects.filter(|object| object.kind == crate::ObjectKind::Snapshot).count()
+    }
+
+    /// Whether an object that somebody sends may be stored now: the catalogue has it, it is not here, and all is here that
+    /// must be before it.
+    #[must_use]
+    pub fn may_take(&self, name: &ObjectName) -> bool {
+        let Some((sequence, object)) = self.live(name) else { return false };
+        !self.held.contains(name) && self.lacking.may_take(object.kind, sequence)
+    }
+
+    fn live(&self, name: &ObjectName) -> Option<(u64, Object)> {
+        let state = self.catalogue.state();
+        Some((state.added_at(name)?, *state.get(name)?))
+    }
+
+    /// An object is on this holder's disk, durably, and its hash was right.
+    pub fn stored(&mut self, name: &ObjectName) {
+        self.held.insert(*name);
+        if let Some((sequence, object)) = self.live(name) {
+            self.lacking.remove(object.kind, sequence);
+        }
+    }
+
+    /// An object is not on the disk any more, or a scrub found it damaged. It is fetched again.
+    pub fn lost(&mut self, name: &ObjectName) {
+        self.held.remove(name);
+        self.state.trash.take_back(name);
+        if let Some((sequence, object)) = self.live(name) {
+            self.lacking.insert(object.kind, sequence, object);
+        }
+    }
+
+    /// What may be dropped now, to be dropped in this order. Each is told with [`Self::dropped`] when it is gone.
+    pub fn droppable(&mut self, now: Now, grace_ms: u64) -> Vec<Object> {
+        let passed_ms = self.state.clock.tick(now);
+        let due = self.state.trash.due(passed_ms, grace_ms);
+        let whole = |trashed: &&Trashed| self.lacking.is_whole_before(trashed.sequence.saturating_add(1));
+        due.take_while(whole).map(|trashed| trashed.object).collect()
+    }
+
+    /// An object of the trash is gone from the disk.
+    pub fn dropped(&mut self, name: &ObjectName) {
+        self.lost(name);
+    }
+}
