@@ -14,7 +14,12 @@ pub mod plan;
 pub mod recovery;
 pub mod replication;
 pub mod schedule;
+mod planted;
+#[cfg(test)]
+mod simulation;
 mod slots;
+#[cfg(test)]
+mod world;
 
 pub use civil::{ZONE_CHANGES_LIMIT, Zone, ZoneChange};
 pub use now::Now;

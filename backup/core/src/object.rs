@@ -144,7 +144,8 @@ pub struct Object {
     pub kind: ObjectKind,
     /// Its length.
     pub size_bytes: u64,
-    /// The archive whose making added it. Later ones may need it too.
+    /// The archive whose making added it; later ones may need it too. 0 for the configuration, keys, and indexes that take
+    /// the place of older ones ([`crate::order`]).
     pub archive: ArchiveId,
 }
 

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::now::{DAY_MS, HOUR_MS, Now};
+use crate::planted;
 
 /// Time away counts for at most this each time: a weekend and a night.
 pub const AWAY_CREDIT_MS: u64 = 3 * DAY_MS;
@@ -48,7 +49,9 @@ impl GraceClock {
         self.latest_wall_ms = self.latest_wall_ms.max(now.wall_ms);
         self.ran_ms = self.ran_ms.saturating_add(ran_ms);
         let mut away_ms = shown_ms.saturating_sub(ran_ms).min(AWAY_CREDIT_MS);
-        if self.ran_ms < CREDIT_AFTER_MS {
+        if planted::has(planted::Bug::TrustsClock) {
+            away_ms = shown_ms.saturating_sub(ran_ms);
+        } else if self.ran_ms < CREDIT_AFTER_MS {
             away_ms = 0;
         } else if away_ms > 0 {
             self.ran_ms = 0;

@@ -3,18 +3,22 @@
 use std::collections::BTreeSet;
 
 use crate::catalogue::State;
+use crate::planted;
 use crate::object::{ArchiveId, ObjectKind, ObjectName};
 
 /// Objects that may be deleted, in the order in which to do it: snapshots, then indexes, then packs.
 ///
-/// Called when the engine has written the indexes that list what stays and they are in the catalogue. `needed`: the snapshot,
-/// the indexes and the packs of every archive that stays. `making`: the archive that is being made, or was when the run was
+/// Called when the engine has written the indexes that list what stays and they are in the catalogue, as objects of
+/// archive 0 ([`crate::order`]). `needed`: the snapshot,
+/// the indexes and the packs of every archive that stays, and what the archive being made already relies on. `making`: the archive that is being made, or was when the run was
 /// cut short; what was added for it and later ones stays, though nothing needs it yet. A pack of which any part is needed
 /// stays whole.
 #[must_use]
 pub fn unused(state: &State, needed: &BTreeSet<ObjectName>, making: Option<ArchiveId>) -> Vec<ObjectName> {
     let kinds = [ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack];
-    let is_made = |archive: ArchiveId| making.is_some_and(|making| archive >= making);
+    let is_made = |archive: ArchiveId| {
+        !planted::has(planted::Bug::DropsTheMaking) && making.is_some_and(|making| archive >= making)
+    };
     let of_kind = |kind: ObjectKind| state.iter().map(|(_, object)| object).filter(move |object| object.kind == kind);
     let unused = kinds.into_iter().flat_map(of_kind);
     unused

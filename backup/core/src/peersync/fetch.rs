@@ -167,6 +167,12 @@ impl Fetcher {
         begun.bytes
     }
 
+    /// From whom an object comes now. Bytes of it that come late from anybody else are to be thrown away.
+    #[must_use]
+    pub fn from_whom(&self, name: &ObjectName) -> Option<AgentId> {
+        self.running.get(name).map(|running| running.from)
+    }
+
     /// So many bytes of an object have come and are kept.
     pub fn came(&mut self, name: &ObjectName, bytes: u64, steady_ms: u64) {
         let Some(running) = self.running.get_mut(name) else { return };
@@ -263,7 +269,7 @@ mod tests {
 
     fn setting(count: u64) -> (Fetcher, Lacking<Object>) {
         let (mut fetcher, mut lacking) = (Fetcher::default(), Lacking::default());
-        (0..count).for_each(|number| lacking.insert(ObjectKind::Pack, number + 1, pack(number)));
+        (0..count).for_each(|number| lacking.insert(&pack(number), number + 1, pack(number)));
         for (source, distance_ms) in [(NEAR, 1), (FAR, 500)] {
             fetcher.source(source, distance_ms, (0..count).map(|number| pack(number).name));
         }
@@ -293,7 +299,7 @@ mod tests {
             "it stalled"
         );
         assert_eq!(fetcher.ended(&name, true), Some(Fetched::Good));
-        lacking.remove(ObjectKind::Pack, 1);
+        lacking.remove(&pack(0), 1);
         assert_eq!((fetcher.due(&lacking, 99), fetcher.ended(&name, true)), (vec![], None));
     }
 
@@ -331,7 +337,7 @@ mod tests {
         fetcher.failed(&pack(1).name, FetchFailure::Missing, 0);
         fetcher.given_up(&pack(0).name);
         let mut lacking = lacking;
-        lacking.remove(ObjectKind::Pack, 1);
+        lacking.remove(&pack(0), 1);
         assert_eq!(fetcher.due(&lacking, 0), [Fetch { from: NEAR, object: pack(1), offset: 0 }]);
         fetcher.source_gone(NEAR);
         assert_eq!((fetcher.due(&lacking, 0), fetcher.running()), (vec![], 0));

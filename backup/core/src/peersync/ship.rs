@@ -2,25 +2,34 @@
 
 use crate::catalogue::State;
 use crate::object::Object;
+use crate::order::Lacking;
 
 /// Bytes that travel along with one tail, at most; the rest is fetched.
 pub const SHIP_LIMIT_BYTES: u64 = 256 << 20;
 
-/// What to send along to somebody who knows all up to sequence `after` and may be sent `limit_bytes`: objects that came
+/// What to send along to somebody who has all up to sequence `after` and may be sent `limit_bytes`: objects that came
 /// later, are there still and that the sender `has`, in the order in which they may be taken. It ends before the first that
 /// does not fit, so that what arrives is always a valid repository.
 pub fn ship(state: &State, after: u64, limit_bytes: u64, has: impl Fn(&Object) -> bool) -> Vec<Object> {
     let mut left_bytes = limit_bytes.min(SHIP_LIMIT_BYTES);
-    let mut later: Vec<(u64, Object)> =
-        state.from_sequence(after.saturating_add(1)).map(|(at, it)| (at, *it)).collect();
-    // Archive by archive the owner's order is the right one, but for keys that came later.
-    later.sort_by_key(|(sequence, object)| (object.kind > crate::ObjectKind::Key, *sequence));
-    let fits = |(_, object): &(u64, Object)| {
+    let mut later = Lacking::default();
+    for (sequence, object) in state.from_sequence(after.saturating_add(1)) {
+        later.insert(object, sequence, (sequence, *object));
+    }
+    let mut ordered: Vec<Object> = Vec::with_capacity(later.len());
+    while !later.is_empty() {
+        let ready: Vec<(u64, Object)> = later.ready().copied().collect();
+        for (sequence, object) in ready {
+            later.remove(&object, sequence);
+            ordered.push(object);
+        }
+    }
+    let fits = |object: &Object| {
         let fits = object.size_bytes <= left_bytes && has(object);
         left_bytes = left_bytes.saturating_sub(object.size_bytes);
         fits
     };
-    later.into_iter().take_while(fits).map(|(_, object)| object).collect()
+    ordered.into_iter().take_while(fits).collect()
 }
 
 #[cfg(test)]

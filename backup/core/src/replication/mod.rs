@@ -7,8 +7,10 @@
 //! A peer that gave wrong bytes or failed a challenge is *distrusted*: nothing it holds counts until that very object was
 //! proven by a challenge; it is trusted again when all of its copy was.
 //!
-//! Nothing of this is stored: after a start it is built again from the catalogue, the engine's word on which archive needs
-//! what, and the peers' own lists ([`Replication::reported`]).
+//! After a start it is built again from the catalogue, the engine's word on which archive needs what, and the peers' own
+//! lists ([`Replication::reported`]). Only which peers are distrusted is to be stored and said again
+//! ([`Replication::distrust`]), before their lists are. What is heard of a peer must be told in the order in which the peer
+//! said it: a list from before a disk was exchanged would count what is gone.
 
 mod peer;
 
@@ -252,12 +254,15 @@ impl Replication {
         for slot in holds.into_iter().filter_map(|name| self.table.slot(&name)) {
             said.insert(slot);
         }
-        peer.lost_all();
+        let counted = peer.begin_report();
         for (name, sequence) in &self.sequences {
             let Some(slot) = self.table.slot(name) else { continue };
             let Some(object) = self.table.object(slot) else { continue };
             if said.contains(slot) {
                 peer.holds(slot, object, *sequence);
+                if counted.contains(slot) {
+                    peer.named_again(slot);
+                }
             } else {
                 peer.lacks(slot, object, *sequence);
             }
@@ -303,10 +308,15 @@ impl Replication {
 
     /// A peer lied about an object. Nothing it holds counts until it is proven.
     pub fn lied(&mut self, agent: AgentId, name: &ObjectName, _how: Lie) {
+        self.distrust(agent);
+        self.damaged(agent, name);
+    }
+
+    /// Nothing a peer says counts until it is proven, as was so before a restart.
+    pub fn distrust(&mut self, agent: AgentId) {
         if let Some(peer) = self.peers.get_mut(&agent) {
             peer.distrust();
         }
-        self.damaged(agent, name);
     }
 
     /// A peer answered a challenge rightly.

@@ -6,6 +6,7 @@ use super::{FULL_WAIT_MS, IN_FLIGHT_OF_PEER, RETRY_FIRST_MS, RETRY_LIMIT_MS, SEN
 use crate::now::backoff_ms;
 use crate::object::Object;
 use crate::order::Lacking;
+use crate::planted;
 use crate::slots::{Slot, Slots};
 
 /// What is known of one peer's copy. Every object is in exactly one of `counted`, `claimed` and `lacking`.
@@ -72,14 +73,14 @@ impl Peer {
     pub(super) fn lacks(&mut self, slot: Slot, object: &Object, sequence: u64) {
         self.counted.remove(slot);
         self.claimed.remove(slot);
-        self.lacking.insert(object.kind, sequence, slot);
+        self.lacking.insert(object, sequence, slot);
     }
 
     /// It says that it has it. In a report of a distrusted peer, too.
     pub(super) fn holds(&mut self, slot: Slot, object: &Object, sequence: u64) {
-        self.lacking.remove(object.kind, sequence);
+        self.lacking.remove(object, sequence);
         self.in_flight.remove(&slot);
-        if !self.distrusted {
+        if !self.distrusted || planted::has(planted::Bug::TrustsLiars) {
             self.counted.insert(slot);
         } else if !self.counted.contains(slot) {
             self.claimed.insert(slot);
@@ -87,18 +88,25 @@ impl Peer {
     }
 
     pub(super) fn forget(&mut self, slot: Slot, object: &Object, sequence: u64) {
-        self.lacking.remove(object.kind, sequence);
+        self.lacking.remove(object, sequence);
         self.in_flight.remove(&slot);
         self.counted.remove(slot);
         self.claimed.remove(slot);
         self.trust_if_proven();
     }
 
-    /// Before a report. A distrusted peer proves anew what it names again.
-    pub(super) fn lost_all(&mut self) {
-        self.counted.clear();
+    /// Before a report; what counted until then. Of a distrusted peer that was proven, so it counts on if it is named again.
+    pub(super) fn begin_report(&mut self) -> Slots {
         self.claimed.clear();
         self.lacking = Lacking::default();
+        std::mem::take(&mut self.counted)
+    }
+
+    /// It named what counted before.
+    pub(super) fn named_again(&mut self, slot: Slot) {
+        if self.claimed.remove(slot) {
+            self.counted.insert(slot);
+        }
     }
 
     pub(super) fn end_report(&mut self) {
@@ -161,7 +169,12 @@ impl Peer {
         let room = room.min(most.saturating_sub(self.in_flight.len()));
         let ready = self.lacking.ready().filter(|slot| !self.in_flight.contains_key(slot));
         let due: Vec<Slot> = ready.take(room).copied().collect();
-        due.iter().for_each(|slot| _ = self.in_flight.insert(*slot, steady_ms));
+        for slot in &due {
+            self.in_flight.insert(*slot, steady_ms);
+            if planted::has(planted::Bug::CountsSent) {
+                self.counted.insert(*slot);
+            }
+        }
         due
     }
 }

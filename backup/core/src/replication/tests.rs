@@ -97,6 +97,7 @@ fn a_liar_counts_for_nothing_until_every_object_is_proven() {
     replication.reported(FIRST, (0..6).map(|number| thing(number).name));
     assert_eq!((copies(&replication), replication.held(FIRST).filter(|(_, counts)| *counts).count()), (1, 0));
     (0..5).for_each(|number| replication.proven(FIRST, &thing(number).name));
+    replication.reported(FIRST, (0..6).map(|number| thing(number).name));
     assert!(copies(&replication) == 1 && replication.progress(FIRST).unwrap().is_distrusted);
     replication.proven(FIRST, &thing(5).name);
     assert!(copies(&replication) == 2 && !replication.progress(FIRST).unwrap().is_distrusted);
