@@ -1,4 +1,5 @@
-//! What backup decides.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod aging;
 pub mod catalogue;
@@ -11,10 +12,10 @@ pub mod order;
 pub mod peers;
 pub mod peersync;
 pub mod plan;
+mod planted;
 pub mod recovery;
 pub mod replication;
 pub mod schedule;
-mod planted;
 #[cfg(test)]
 mod simulation;
 mod slots;

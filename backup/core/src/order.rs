@@ -106,9 +106,7 @@ impl<T> Lacking<T> {
             Class::Config => true,
             Class::Key => has_all(Class::Config),
             Class::Pack => has_all(Class::Config) && has_all(Class::Key),
-            Class::IndexOfAll | Class::Index => {
-                self.may_take_class(Class::Pack, sequence) && has_before(Class::Pack)
-            }
+            Class::IndexOfAll | Class::Index => self.may_take_class(Class::Pack, sequence) && has_before(Class::Pack),
             Class::Snapshot => {
                 let has_indexes = has_all(Class::IndexOfAll) && has_before(Class::Index);
                 has_indexes && self.may_take_class(Class::Index, sequence)
@@ -150,7 +148,9 @@ mod tests {
         let mut steps = Vec::new();
         while !lacking.is_empty() {
             let ready: Vec<u64> = lacking.ready().copied().collect();
-            ready.iter().for_each(|sequence| assert!(lacking.remove(&object(0, kinds[*sequence as usize - 1], 1), *sequence)));
+            ready
+                .iter()
+                .for_each(|sequence| assert!(lacking.remove(&object(0, kinds[*sequence as usize - 1], 1), *sequence)));
             steps.push(ready);
         }
         assert_eq!(steps, [vec![1], vec![2], vec![3, 6], vec![4, 7], vec![5]]);
@@ -161,7 +161,9 @@ mod tests {
         let (snapshot, pack) = (object(1, ObjectKind::Snapshot, 1), object(2, ObjectKind::Pack, 2));
         let (of_all, later) = (object(3, ObjectKind::Index, 0), object(4, ObjectKind::Index, 2));
         let mut lacking = Lacking::default();
-        (1..).zip([snapshot, pack, of_all, later]).for_each(|(sequence, thing)| lacking.insert(&thing, sequence, sequence));
+        (1..)
+            .zip([snapshot, pack, of_all, later])
+            .for_each(|(sequence, thing)| lacking.insert(&thing, sequence, sequence));
         assert_eq!(lacking.ready().collect::<Vec<_>>(), [&2]);
         lacking.remove(&pack, 2);
         assert!(!lacking.may_take(&snapshot, 1));

@@ -175,10 +175,8 @@ impl World {
         let excused = &mut self.excused[from - 1].0;
         match packet {
             Packet::Report { sent_ms, .. } => excused.retain(|_, (since_ms, told)| !*told || *since_ms > *sent_ms),
-            Packet::Answer { sent_ms, challenge, answer } => {
-                if self.owner.is_lie(from, challenge, *answer) {
-                    excused.retain(|_, (since_ms, _)| *since_ms > *sent_ms);
-                }
+            Packet::Answer { sent_ms, challenge, answer } if self.owner.is_lie(from, challenge, *answer) => {
+                excused.retain(|_, (since_ms, _)| *since_ms > *sent_ms);
             }
             _ => {}
         }
@@ -198,7 +196,9 @@ impl World {
                 let credit_ms = crate::aging::AWAY_CREDIT_MS * self.peers[index].clocks.leaps;
                 let at_least_ms = crate::aging::GRACE_MS.saturating_sub(credit_ms + HOUR_MS);
                 let kept_ms = self.now_ms - dropped.learnt_ms;
-                self.law(kept_ms >= at_least_ms, || format!("peer {index} kept what was deleted for {kept_ms} ms only"));
+                self.law(kept_ms >= at_least_ms, || {
+                    format!("peer {index} kept what was deleted for {kept_ms} ms only")
+                });
             }
         }
         if let Some(broken) = self.owner.broken.take() {
@@ -267,13 +267,15 @@ impl World {
         for index in 0..PEERS {
             let changed = std::mem::take(&mut self.peers[index].changed);
             let wrong = if changed { self.owner.truth.what_is_invalid(&self.peers[index]) } else { None };
-            self.law(wrong.is_none(), || format!("the copy of peer {index} is no valid repository: {}", wrong.unwrap_or_default()));
+            self.law(wrong.is_none(), || {
+                format!("the copy of peer {index} is no valid repository: {}", wrong.unwrap_or_default())
+            });
             let (known, said) = (self.peers[index].copy.catalogue().state().sequence(), self.owner.sequence());
             self.law(known <= said, || format!("peer {index} knows what was never said"));
             let counted = self.owner.counted(index + 1);
-            let not_there = counted.into_iter().find(|name| {
-                !self.peers[index].has_intact(name) && !self.excused[index].0.contains_key(name)
-            });
+            let not_there = counted
+                .into_iter()
+                .find(|name| !self.peers[index].has_intact(name) && !self.excused[index].0.contains_key(name));
             self.law(not_there.is_none(), || format!("{not_there:?} counts at peer {index}, which does not have it"));
         }
     }

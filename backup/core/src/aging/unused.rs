@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::catalogue::State;
-use crate::planted;
 use crate::object::{ArchiveId, ObjectKind, ObjectName};
+use crate::planted;
 
 /// Objects that may be deleted, in the order in which to do it: snapshots, then indexes, then packs.
 ///
@@ -44,7 +44,7 @@ mod tests {
             object(5, ObjectKind::Pack, 1),
             object(6, ObjectKind::Pack, 3),
         ];
-        things.iter().for_each(|thing| drop(catalogue.append(&owner(1), 0, Op::Add(*thing)).unwrap()));
+        things.iter().for_each(|thing| _ = catalogue.append(&owner(1), 0, Op::Add(*thing)).unwrap());
         let unused = |needed: &[usize], making: Option<u64>| -> Vec<usize> {
             let needed = needed.iter().map(|index| things[*index].name).collect();
             let names = unused(catalogue.state(), &needed, making.map(ArchiveId));

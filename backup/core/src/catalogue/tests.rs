@@ -90,7 +90,7 @@ fn what_is_not_the_owners_word_is_refused_and_nothing_is_taken_in() {
         error
     };
     assert_eq!(refused(&|entries| entries[3].time_ms = 6), CatalogueError::BadSignature(4));
-    assert_eq!(refused(&|entries| drop(entries.remove(2))), CatalogueError::Gap { expected: 3, found: 4 });
+    assert_eq!(refused(&|entries| _ = entries.remove(2)), CatalogueError::Gap { expected: 3, found: 4 });
     assert!(matches!(refused(&|entries| entries[2].owner = owner(2).0), CatalogueError::OtherOwner { .. }));
     // Two histories from the first entry on.
     let other = filled(&[(true, 1), (true, 9), (true, 8)]);

@@ -198,7 +198,9 @@ impl Copy {
     pub fn droppable(&mut self, now: Now, grace_ms: u64) -> Vec<Object> {
         let passed_ms = self.state.clock.tick(now);
         let due = self.state.trash.due(passed_ms, grace_ms);
-        let whole = |trashed: &&Trashed| planted::has(planted::Bug::DropsEarly) || self.lacking.is_whole_before(trashed.sequence.saturating_add(1));
+        let whole = |trashed: &&Trashed| {
+            planted::has(planted::Bug::DropsEarly) || self.lacking.is_whole_before(trashed.sequence.saturating_add(1))
+        };
         due.take_while(whole).map(|trashed| trashed.object).collect()
     }
 

@@ -16,6 +16,8 @@ mod copy;
 mod fetch;
 mod ship;
 mod sources;
+#[cfg(test)]
+mod week;
 
 pub use copy::{Copy, CopyState, Taken};
 pub use fetch::{FETCHES, FETCHES_OF_SOURCE, Fetch, FetchFailure, Fetched, Fetcher, STALL_MS};

@@ -44,7 +44,7 @@ mod tests {
         let mut catalogue = Catalogue::new(owner(1).0);
         let kinds = [ObjectKind::Config, ObjectKind::Pack, ObjectKind::Pack, ObjectKind::Index, ObjectKind::Key];
         let things: Vec<Object> = (0..).zip(kinds).map(|(number, kind)| object(number, kind, 1)).collect();
-        things.iter().for_each(|thing| drop(catalogue.append(&owner(1), 0, Op::Add(*thing)).unwrap()));
+        things.iter().for_each(|thing| _ = catalogue.append(&owner(1), 0, Op::Add(*thing)).unwrap());
         let sizes = |after, limit| -> Vec<u64> {
             ship(catalogue.state(), after, limit, |_| true).iter().map(|object| object.size_bytes - 100).collect()
         };

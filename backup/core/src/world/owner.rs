@@ -27,14 +27,14 @@ impl Truth {
     /// What a copy has and cannot be used. What was found damaged and is fetched again is another matter.
     pub(super) fn what_is_invalid(&self, peer: &PeerNode) -> Option<String> {
         let has = |name: &ObjectName| peer.copy.has(name) || peer.missing.contains(name);
-        let held: Vec<_> = self.indexes.iter().filter(|(index, _)| has(index)).collect();
-        for (index, packs) in &held {
+        let listing: Vec<_> = self.indexes.iter().filter(|(index, _)| has(index)).collect();
+        for (index, packs) in listing.iter().filter(|(index, _)| peer.copy.has(index)) {
             if let Some(pack) = packs.iter().find(|pack| !has(pack)) {
                 return Some(format!("index {index:?} lists {pack:?}"));
             }
         }
-        for (snapshot, packs) in self.snapshots.iter().filter(|(snapshot, _)| has(snapshot)) {
-            let is_listed = |pack: &&ObjectName| held.iter().any(|(_, packs)| packs.contains(*pack));
+        for (snapshot, packs) in self.snapshots.iter().filter(|(snapshot, _)| peer.copy.has(snapshot)) {
+            let is_listed = |pack: &&ObjectName| listing.iter().any(|(_, packs)| packs.contains(*pack));
             if let Some(pack) = packs.iter().find(|pack| !has(pack) || !is_listed(pack)) {
                 return Some(format!("snapshot {snapshot:?} needs {pack:?}"));
             }
@@ -153,7 +153,10 @@ impl Owner {
             let protection = self.replication.protection(*archive)?;
             if protection.copies != PEERS {
                 let progress: Vec<_> = (1..=PEERS).map(|node| self.replication.progress(agent(node))).collect();
-                return Some(format!("archive {} is protected {} of {PEERS}: {progress:?}", archive.0, protection.copies));
+                return Some(format!(
+                    "archive {} is protected {} of {PEERS}: {progress:?}",
+                    archive.0, protection.copies
+                ));
             }
         }
         None
@@ -241,10 +244,13 @@ impl Owner {
         let making = self.run.as_ref().map(|run| run.archive);
         let mut packs: BTreeSet<ObjectName> = self.archives.values().flat_map(|(_, packs)| packs.clone()).collect();
         // What the archive in the making relies on, as far as it is there.
-        packs.extend(self.run.iter().flat_map(|run| &run.packs).filter(|pack| self.catalogue.state().get(pack).is_some()));
+        packs.extend(
+            self.run.iter().flat_map(|run| &run.packs).filter(|pack| self.catalogue.state().get(pack).is_some()),
+        );
         let bytes = random.bytes(40);
         let index = object(&bytes, ObjectKind::Index, ArchiveId(0));
-        let making_adds = |pack: &&ObjectName| self.catalogue.state().get(pack).is_some_and(|it| Some(it.archive) == making);
+        let making_adds =
+            |pack: &&ObjectName| self.catalogue.state().get(pack).is_some_and(|it| Some(it.archive) == making);
         packs = packs.iter().filter(|pack| !making_adds(pack)).copied().collect();
         self.truth.indexes.insert(index.name, packs.clone());
         self.add(index, bytes, now_ms);
@@ -271,7 +277,13 @@ impl Owner {
         all
     }
 
-    pub(super) fn tick(&mut self, now_ms: u64, reachable: &[bool], random: &mut Random, busy: bool) -> Vec<(usize, Packet)> {
+    pub(super) fn tick(
+        &mut self,
+        now_ms: u64,
+        reachable: &[bool],
+        random: &mut Random,
+        busy: bool,
+    ) -> Vec<(usize, Packet)> {
         let abandoned = self.run.is_some() && random.one_in(60);
         if abandoned && busy {
             self.run = None;

@@ -179,7 +179,9 @@ impl PeerNode {
             let node = usize::from(fetch.from.0[0]) - 1;
             (node, Packet::Ask { name: fetch.object.name, offset: fetch.offset })
         };
-        fetches.iter().for_each(|fetch| self.partial.entry(fetch.object.name).or_default().truncate(fetch.offset as usize));
+        fetches
+            .iter()
+            .for_each(|fetch| self.partial.entry(fetch.object.name).or_default().truncate(fetch.offset as usize));
         fetches.iter().map(ask).collect()
     }
 
@@ -196,7 +198,13 @@ impl PeerNode {
         self.save();
     }
 
-    pub(super) fn take(&mut self, from: usize, packet: Packet, now_ms: u64, random: &mut Random) -> Vec<(usize, Packet)> {
+    pub(super) fn take(
+        &mut self,
+        from: usize,
+        packet: Packet,
+        now_ms: u64,
+        random: &mut Random,
+    ) -> Vec<(usize, Packet)> {
         match packet {
             Packet::Push { name, bytes } => {
                 if self.copy.holds(&name) {
@@ -233,18 +241,28 @@ impl PeerNode {
             Packet::Prove { challenge } => {
                 let bytes = self.read(&challenge.object);
                 let range = bytes.as_ref().and_then(|bytes| challenge.range(bytes.len() as u64));
-                let answer = bytes.zip(range).map(|(bytes, range)| {
-                    challenge.answer(&bytes[range.start as usize..range.end as usize])
-                });
+                let answer = bytes
+                    .zip(range)
+                    .map(|(bytes, range)| challenge.answer(&bytes[range.start as usize..range.end as usize]));
                 vec![(OWNER, Packet::Answer { challenge, answer, sent_ms: now_ms })]
             }
             _ => Vec::new(),
         }
     }
 
-    fn take_piece(&mut self, from: usize, name: ObjectName, offset: u64, bytes: Option<Vec<u8>>, now_ms: u64) -> Vec<(usize, Packet)> {
+    fn take_piece(
+        &mut self,
+        from: usize,
+        name: ObjectName,
+        offset: u64,
+        bytes: Option<Vec<u8>>,
+        now_ms: u64,
+    ) -> Vec<(usize, Packet)> {
         let steady_ms = self.clocks.now(now_ms).steady_ms;
         let size = self.copy.catalogue().state().get(&name).map_or(0, |object| object.size_bytes) as usize;
+        if self.fetcher.from_whom(&name) != Some(agent(from)) {
+            return Vec::new();
+        }
         if self.fetcher.from_whom(&name) != Some(agent(from)) {
             return Vec::new();
         }
