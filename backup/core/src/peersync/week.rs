@@ -64,5 +64,5 @@ fn little_more_travels_than_is_missing_though_every_third_transfer_breaks() {
     }
     let per_mille = wire_bytes * 1000 / missing_bytes;
     assert!((1000..=1020).contains(&per_mille), "{per_mille} per mille of what was missing");
-    assert!(from_each[0] > from_each[2], "the nearest gives most: {from_each:?}");
+    assert!(from_each.iter().all(|bytes| *bytes > 0), "the load is shared: {from_each:?}");
 }
