@@ -7,7 +7,7 @@ use crate::planted::{self, Bug};
 use crate::world::{KIND, Unkindness, World};
 
 /// Seeds of each run of the tests.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 /// Within so much time after all is well, all archives must be everywhere and proven.
 const HEALING_MS: u64 = 4 * DAY_MS;
 

@@ -148,11 +148,11 @@ impl Catalogue {
         news: &mut News,
     ) -> Result<bool, CatalogueError> {
         self.check_owner(entry.owner)?;
-        entry.verify(verifier)?;
         if entry.sequence <= self.state.sequence {
-            self.compare(entry)?;
+            self.compare(entry, verifier)?;
             return Ok(false);
         }
+        entry.verify(verifier)?;
         let (head, added_at) = (self.state.head, self.state.added_at(&entry.op.name()));
         let change = self.state.apply(entry)?;
         news.changed(change, head, added_at);
@@ -162,13 +162,14 @@ impl Catalogue {
     /// Whether a base is the owner's and newer than what is here.
     fn check_base(&self, base: &Base, verifier: &dyn Verifier) -> Result<bool, CatalogueError> {
         self.check_owner(base.owner())?;
-        base.verify(verifier)?;
         let sequence = base.state().sequence;
-        if sequence == self.state.sequence && base.state().head != self.state.head {
-            return Err(CatalogueError::Forked(sequence));
-        }
-        if sequence <= self.state.sequence {
+        let is_head = sequence == self.state.sequence && base.state().head == self.state.head;
+        if sequence < self.state.sequence || is_head {
             return Ok(false);
+        }
+        base.verify(verifier)?;
+        if sequence == self.state.sequence {
+            return Err(CatalogueError::Forked(sequence));
         }
         // What was added before our last entry and is there still we must know.
         let older = base.state().iter().take_while(|(added, _)| *added <= self.state.sequence);
@@ -184,12 +185,16 @@ impl Catalogue {
         if found == self.owner { Ok(()) } else { Err(CatalogueError::OtherOwner { expected: self.owner, found }) }
     }
 
-    /// An entry with a known sequence must be the known entry, if that is still here.
-    fn compare(&self, entry: &Entry) -> Result<(), CatalogueError> {
+    /// An entry with a known sequence must be the known entry, if that is still here. If it is, nobody need check its
+    /// signature again.
+    fn compare(&self, entry: &Entry, verifier: &dyn Verifier) -> Result<(), CatalogueError> {
         let begins = self.entries.front().map_or(u64::MAX, |first| first.sequence);
         let at = entry.sequence.checked_sub(begins).and_then(|at| usize::try_from(at).ok());
         match at.and_then(|at| self.entries.get(at)) {
-            Some(known) if known.hash() != entry.hash() => Err(CatalogueError::Forked(entry.sequence)),
+            Some(known) if known != entry => {
+                entry.verify(verifier)?;
+                if known.hash() == entry.hash() { Ok(()) } else { Err(CatalogueError::Forked(entry.sequence)) }
+            }
             _ => Ok(()),
         }
     }
