@@ -13,7 +13,7 @@ pub(crate) enum Bug {
     TrustsLiars,
     /// What is added for an archive in the making may go.
     DropsTheMaking,
-    /// A holder drops old objects though it has not got the new ones yet.
+    /// A holder drops old objects though it has not got the new ones yet. Too rare for the simulation; a test of copies finds it.
     DropsEarly,
 }
 

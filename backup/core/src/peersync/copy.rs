@@ -209,3 +209,79 @@ impl Copy {
         self.lost(name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aging::GRACE_MS;
+    use crate::catalogue::Op;
+    use crate::catalogue::tests::{Verify, object, owner};
+    use crate::now::HOUR_MS;
+    use crate::object::ObjectKind;
+    use crate::planted::{self, Bug};
+
+    const LATE: Now = Now { steady_ms: GRACE_MS + HOUR_MS, wall_ms: GRACE_MS + HOUR_MS };
+
+    fn old_index() -> Object {
+        object(2, ObjectKind::Index, 1)
+    }
+
+    fn new_index() -> Object {
+        object(4, ObjectKind::Index, 0)
+    }
+
+    /// A holder has a pack, its index and a snapshot; then the owner puts a new index in the place of the old one.
+    fn with_a_new_index() -> Copy {
+        let mut source = Catalogue::new(owner(1).0);
+        let things = [object(1, ObjectKind::Pack, 1), old_index(), object(3, ObjectKind::Snapshot, 1)];
+        things.iter().for_each(|thing| _ = source.append(&owner(1), 0, Op::Add(*thing)).unwrap());
+        let mut copy = Copy::new(owner(1).0, Now::default());
+        assert_eq!(copy.take_in(&source.tail(0), &Verify, Now::default()).unwrap().lacks, things);
+        for thing in things {
+            assert!(copy.may_take(&thing.name));
+            copy.stored(&thing.name);
+        }
+        source.append(&owner(1), 0, Op::Add(new_index())).unwrap();
+        source.append(&owner(1), 0, Op::Delete(old_index().name)).unwrap();
+        copy.take_in(&source.tail(3), &Verify, Now::default()).unwrap();
+        copy
+    }
+
+    #[test]
+    fn the_old_index_stays_until_the_new_one_is_here_however_long_that_takes() {
+        let mut copy = with_a_new_index();
+        assert!(copy.has(&old_index().name) && !copy.holds(&old_index().name));
+        assert_eq!(copy.droppable(LATE, GRACE_MS), []);
+        assert_eq!(
+            planted::with(Bug::DropsEarly, || copy.droppable(LATE, GRACE_MS)),
+            [old_index()],
+            "this test would find it"
+        );
+        copy.stored(&new_index().name);
+        assert_eq!(copy.droppable(LATE, GRACE_MS), [old_index()]);
+        copy.dropped(&old_index().name);
+        assert!(!copy.has(&old_index().name) && copy.lacking().is_empty() && copy.droppable(LATE, GRACE_MS).is_empty());
+    }
+
+    #[test]
+    fn after_a_restart_it_is_as_the_disk_has_it() {
+        let copy = with_a_new_index();
+        let on_disk = [old_index().name, object(3, ObjectKind::Snapshot, 1).name];
+        let mut again = Copy::recover(copy.catalogue().clone(), on_disk, copy.state().clone(), Now::default());
+        let lacks: Vec<Object> = again.lacking().iter().copied().collect();
+        assert_eq!(lacks, [object(1, ObjectKind::Pack, 1), new_index()], "the pack was lost");
+        assert!(again.state().trash.contains(&old_index().name));
+        again.lost(&old_index().name);
+        assert!(again.state().trash.is_empty() && !again.has(&old_index().name));
+    }
+
+    #[test]
+    fn all_archives_deleted_at_once_is_told() {
+        let mut copy = with_a_new_index();
+        let mut source = copy.catalogue().clone();
+        source.append(&owner(1), 0, Op::Delete(object(3, ObjectKind::Snapshot, 1).name)).unwrap();
+        let taken = copy.take_in(&source.tail(5), &Verify, Now::default()).unwrap();
+        assert!(taken.all_deleted);
+        assert!(!copy.take_in(&source.tail(5), &Verify, Now::default()).unwrap().all_deleted, "once");
+    }
+}
