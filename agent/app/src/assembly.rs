@@ -39,6 +39,7 @@ use crate::keeping::{Keeping, KeepingBoard, Recutter};
 use crate::ledger_mark;
 use crate::listeners::{Doors, Listening};
 use crate::machine::{Background, Checkup, Foreground, OwnStores, SystemLoad, Wake, WakeWatch};
+use crate::member_list::MemberList;
 use crate::members::MemberBook;
 use crate::membership::MembershipKeeper;
 use crate::mend::Mender;
@@ -485,6 +486,7 @@ impl Assembly {
             control_addresses: self.listening.control,
             data_addresses: self.listening.data,
             ledger: core.ledger,
+            member_list: MemberList::default(),
             consensus: core.consensus,
             drive,
             store: match self.store {

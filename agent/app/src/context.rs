@@ -1,5 +1,6 @@
 //! A running agent as its doors see it: what the API, the CLI's page and the metrics are built on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::files::Files;
 use crate::health::Health;
 use crate::keeping::{KeepingBoard, ask_leader};
 use crate::machine::{Background, Wake};
+use crate::member_list::MemberList;
 use crate::mend::Mender;
 use crate::messages::Messages;
 use crate::scrub::Scrubber;
@@ -58,6 +60,7 @@ pub struct AgentContext {
     pub data_addresses: Vec<SocketAddr>,
     /// The pool's truth. On an agent that holds no ledger every call answers with a sentence that says so.
     pub ledger: Arc<dyn LedgerClient>,
+    pub(crate) member_list: MemberList,
     /// The ledger's replication; `None` on an agent that neither mounts nor votes.
     pub consensus: Option<Consensus>,
     /// The drive; `None` without the mount role.
@@ -130,7 +133,12 @@ impl AgentContext {
     /// # Errors
     /// If the local copy of the ledger cannot be read.
     pub fn members(&self) -> Result<Vec<AgentRecord>, AgentError> {
-        Ok(query::agents(&*self.ledger.view()?)?)
+        Ok(self.member_list.read(&*self.ledger)?.records.clone())
+    }
+
+    /// Names of the members; none where the ledger cannot be read.
+    pub(crate) fn names(&self) -> Arc<BTreeMap<AgentId, String>> {
+        self.member_list.read(&*self.ledger).map(|members| members.names.clone()).unwrap_or_default()
     }
 
     /// A member by its name, its id or its fingerprint.
@@ -138,10 +146,12 @@ impl AgentContext {
     /// # Errors
     /// If there is none, or the local copy of the ledger cannot be read.
     pub fn member(&self, name_or_id: &str) -> Result<AgentRecord, AgentError> {
-        let is_meant = |record: &AgentRecord| {
-            record.name == name_or_id || record.id.to_string() == name_or_id || record.id.fingerprint() == name_or_id
+        let id = name_or_id.parse::<AgentId>().ok();
+        let is_meant = |record: &&AgentRecord| {
+            record.name == name_or_id || Some(record.id) == id || record.id.fingerprint() == name_or_id
         };
-        let found = self.members()?.into_iter().find(is_meant);
+        let members = self.member_list.read(&*self.ledger)?;
+        let found = members.records.iter().find(is_meant).cloned();
         found.ok_or_else(|| AgentError::UnknownAgent(name_or_id.chars().take(80).collect()))
     }
 

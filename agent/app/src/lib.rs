@@ -48,6 +48,7 @@ pub mod keeping;
 mod ledger_mark;
 mod listeners;
 pub mod machine;
+mod member_list;
 mod members;
 mod membership;
 mod mend;

@@ -18,7 +18,7 @@ const READ_KIND: &str = "shoal.audit";
 impl Messages {
     /// Whether messages of a type have something executed here.
     pub(super) fn executes(&self, kind: &MessageType) -> bool {
-        self.peerlets.rights_of(kind).is_some_and(|rights| rights.executes)
+        self.peerlets.executes(kind)
     }
 
     /// Notes that what a message asks for begins. Where that fails it must not.

@@ -49,7 +49,7 @@ impl Drop for Turn {
 impl Messages {
     /// One sender leaves a quarter of a peerlet's queue to others.
     fn turn(self: &Arc<Self>, sender: AgentId, kind: &MessageType) -> Option<Turn> {
-        let queue = self.peerlets.manifest(kind).map_or(1, |manifest| manifest.limits.queue);
+        let queue = self.peerlets.queue_of(kind).unwrap_or(1);
         let limit = queue.saturating_mul(3).div_ceil(4).max(1);
         let mut in_hand = self.in_hand.lock().ok()?;
         let count = in_hand.entry((sender, kind.clone())).or_default();

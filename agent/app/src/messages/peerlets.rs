@@ -76,12 +76,22 @@ impl Peerlets {
 
     /// What the installed peerlet of a type asks of who sends to it.
     pub(crate) fn rights_of(&self, kind: &MessageType) -> Option<Rights> {
-        self.manifest(kind).map(|manifest| manifest.rights)
+        self.look_up(kind, |manifest| manifest.rights.clone())
     }
 
-    /// The manifest of the installed peerlet of a type.
-    pub(crate) fn manifest(&self, kind: &MessageType) -> Option<Manifest> {
-        self.manifests.read().ok()?.get(kind).cloned()
+    /// Whether the installed peerlet of a type does what messages tell it to.
+    pub(crate) fn executes(&self, kind: &MessageType) -> bool {
+        self.look_up(kind, |manifest| manifest.rights.executes).unwrap_or_default()
+    }
+
+    /// How many messages may wait for the installed peerlet of a type.
+    pub(crate) fn queue_of(&self, kind: &MessageType) -> Option<usize> {
+        self.look_up(kind, |manifest| manifest.limits.queue)
+    }
+
+    /// One thing of a manifest: all of it is much to copy for each message.
+    fn look_up<T>(&self, kind: &MessageType, what: impl FnOnce(&Manifest) -> T) -> Option<T> {
+        self.manifests.read().ok()?.get(kind).map(what)
     }
 
     /// All manifests, by type.

@@ -59,9 +59,8 @@ impl Api {
     }
 
     /// Names of all members.
-    pub(super) fn names(&self) -> BTreeMap<AgentId, String> {
-        let members = self.agent.members().unwrap_or_default();
-        members.into_iter().map(|member| (member.id, member.name)).collect()
+    pub(super) fn names(&self) -> Arc<BTreeMap<AgentId, String>> {
+        self.agent.names()
     }
 }
 

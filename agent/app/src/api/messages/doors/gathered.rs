@@ -27,7 +27,7 @@ static HELD: Semaphore = Semaphore::const_new(HELD_LIMIT_KIB);
 
 /// What came of a request.
 pub(super) struct Gathered {
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) sent: Vec<Sent>,
     pub(super) states: Vec<(MessageId, StateView)>,
     pub(super) replies: Vec<Arc<Envelope>>,
