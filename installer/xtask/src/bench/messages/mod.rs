@@ -1,13 +1,15 @@
 //! `cargo xtask bench messages`: messages between two agents, each on disk at both ends before it counts; the start of a program for
 //! one message; hops in between.
 
+mod socket;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use shoal_testkit::process::usage;
+use shoal_testkit::process::{usage, with_descendants};
 use shoal_testkit::{AgentProcess, free_port_base, start_pool};
 
 use crate::steps::release_binary;
@@ -53,6 +55,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let own = agents[1].json(&["peerlet", "list"])?;
     let there = own["name"].as_str().context("a name")?;
     for callers in &options.callers {
+        acknowledged(&agents, there, *callers, options)?;
+    }
+    for callers in &options.callers {
         throughput(&agents, there, *callers, options)?;
     }
     starts(&agents, there, options)
@@ -68,38 +73,60 @@ fn ask(client: &mut shoal_testkit::HttpClient, kind: &str, there: &str, text: &s
     Ok(())
 }
 
-fn throughput(agents: &[AgentProcess], there: &str, callers: usize, options: &Options) -> Result<()> {
-    let pids: Vec<u32> = agents.iter().map(AgentProcess::pid).collect();
+/// Messages through the local socket, until they are on both disks and their sender knows.
+fn acknowledged(agents: &[AgentProcess], there: &str, callers: usize, options: &Options) -> Result<()> {
     let text = "x".repeat(options.bytes);
-    let (latencies, begin) = (Mutex::new(Vec::new()), Instant::now());
-    let before = usage(&pids).cpu_s;
-    let until = begin + Duration::from_secs(options.seconds);
-    std::thread::scope(|scope| {
-        let caller = || -> Result<()> {
-            let mut client = agents[0].api();
-            let mut own = Vec::new();
-            while Instant::now() < until {
-                let sent = Instant::now();
-                ask(&mut client, "sink", there, &text)?;
-                own.push(sent.elapsed());
-            }
-            latencies.lock().map_err(|_| anyhow::anyhow!("a caller panicked"))?.extend(own);
-            Ok(())
-        };
-        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a caller panicked"))?)
-    })?;
-    let (took, cpu_s) = (begin.elapsed().as_secs_f64(), usage(&pids).cpu_s - before);
-    let mut latencies = latencies.into_inner().map_err(|_| anyhow::anyhow!("a caller panicked"))?;
+    let what = "through the socket, on disk at both ends and acknowledged";
+    measured(agents, callers, what, options, |until| socket::drive(agents[0].data(), there, &text, callers, until))
+}
+
+/// Messages over HTTP, until their program has dealt with them.
+fn throughput(agents: &[AgentProcess], there: &str, callers: usize, options: &Options) -> Result<()> {
+    let text = "x".repeat(options.bytes);
+    measured(agents, callers, "over HTTP, on disk at both ends and handled", options, |until| {
+        let latencies = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let caller = || -> Result<()> {
+                let mut client = agents[0].api();
+                let mut own = Vec::new();
+                while Instant::now() < until {
+                    let sent = Instant::now();
+                    ask(&mut client, "sink", there, &text)?;
+                    own.push(sent.elapsed());
+                }
+                latencies.lock().map_err(|_| anyhow::anyhow!("a caller panicked"))?.extend(own);
+                Ok(())
+            };
+            let threads: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a caller panicked"))?)
+        })?;
+        latencies.into_inner().map_err(|_| anyhow::anyhow!("a caller panicked"))
+    })
+}
+
+/// Runs a load, which answers how long each message took, and prints what it took.
+fn measured(
+    agents: &[AgentProcess],
+    callers: usize,
+    what: &str,
+    options: &Options,
+    load: impl FnOnce(Instant) -> Result<Vec<Duration>>,
+) -> Result<()> {
+    let agents: Vec<u32> = agents.iter().map(AgentProcess::pid).collect();
+    let all = with_descendants(&agents);
+    let (before, begin) = ((usage(&agents).cpu_s, usage(&all).cpu_s), Instant::now());
+    let mut latencies = load(begin + Duration::from_secs(options.seconds))?;
+    let took = begin.elapsed().as_secs_f64();
+    let each = |cpu_s: f64| cpu_s * 1e3 / latencies.len().max(1) as f64;
+    let (own, programs) = (each(usage(&agents).cpu_s - before.0), each(usage(&all).cpu_s - before.1));
     latencies.sort_unstable();
     let at = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).copied().unwrap_or_default();
     println!(
-        "{callers} callers, each waits for each: {:.0} messages/s sent, kept at both ends and handled; p50 {:.1} ms, p99 {:.1} ms; {:.2} \
-         CPU-ms each over both agents",
+        "{callers} callers, each waits for each, {what}: {:.0} messages/s; p50 {:.1} ms, p99 {:.1} ms; CPU-ms each: {own:.3} both \
+         agents, {programs:.3} with the program",
         latencies.len() as f64 / took,
         at(0.5).as_secs_f64() * 1e3,
         at(0.99).as_secs_f64() * 1e3,
-        cpu_s * 1e3 / latencies.len().max(1) as f64,
     );
     Ok(())
 }
