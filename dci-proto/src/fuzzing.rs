@@ -58,6 +58,7 @@ fn message_seeds() -> Vec<Vec<u8>> {
         include_str!("../samples/unicast.xml"),
         include_str!("../samples/group-reply.xml"),
         include_str!("../samples/broadcast-receipt.xml"),
+        include_str!("../samples/receipts.xml"),
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

@@ -74,7 +74,23 @@ fn broadcast_receipt() -> Message {
         session: None,
         from: Sender { agent: agent(3), user: None, session: None },
         to: Recipient::All,
-        body: Receipt { of: MessageId([0x11; 16]), state }.to_body().unwrap(),
+        body: Receipt::to_body(&[Receipt { of: MessageId([0x11; 16]), state }]).unwrap(),
+        ..unicast()
+    }
+}
+
+/// What one agent tells another of several of its messages at once.
+fn several_receipts() -> Message {
+    let states = [ReceiptState::Delivered, ReceiptState::Handled { exit_status: 0 }];
+    let of = [MessageId([0x11; 16]), MessageId([0x77; 16])];
+    let receipts: Vec<Receipt> = of.into_iter().zip(states).map(|(of, state)| Receipt { of, state }).collect();
+    Message {
+        id: MessageId([0x88; 16]),
+        kind: "shoal.receipt".parse().unwrap(),
+        session: None,
+        from: Sender { agent: agent(2), user: None, session: None },
+        to: Recipient::Agent(agent(1)),
+        body: Receipt::to_body(&receipts).unwrap(),
         ..unicast()
     }
 }
@@ -85,6 +101,7 @@ fn the_samples_of_version_1_read_as_what_they_say_and_are_signed_right() {
         (include_str!("../samples/unicast.xml"), unicast(), 9, 1),
         (include_str!("../samples/group-reply.xml"), group_reply(), 0, 2),
         (include_str!("../samples/broadcast-receipt.xml"), broadcast_receipt(), 3, 3),
+        (include_str!("../samples/receipts.xml"), several_receipts(), 9, 2),
     ] {
         let expected = signed(message, ttl, seed);
         let read = decode(sample.trim_end().as_bytes());

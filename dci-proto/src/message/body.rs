@@ -21,7 +21,13 @@ impl Body {
     pub fn of_text(text: &str) -> Result<Self, MessageError> {
         let mut xml = String::with_capacity(text.len());
         xml::escape(&mut xml, text);
-        Self::of_xml(xml)
+        Self::of_written(xml)
+    }
+
+    /// A body that was written here out of what cannot be anything else: well-formed, whole, without a carriage return.
+    pub(super) fn of_written(xml: String) -> Result<Self, MessageError> {
+        debug_assert!(read(&xml).is_ok(), "{xml}");
+        if xml.len() > MESSAGE_LIMIT_BYTES { Err(MessageError::TooLarge(xml.len())) } else { Ok(Self(xml)) }
     }
 
     /// A body of XML: elements and text as they stand between `<body>` and `</body>`.

@@ -23,7 +23,7 @@ pub use draft::{DraftRecipient, XmlDraft, decode_draft};
 pub use encode::encode;
 pub(crate) use names::is_invisible;
 pub use names::{GroupName, MessageType, NAME_LIMIT_BYTES, NameError, USER_LIMIT_BYTES, UserName};
-pub use receipt::{RECEIPT_NAMESPACE, RECEIPT_TYPE, Receipt, ReceiptState};
+pub use receipt::{RECEIPT_NAMESPACE, RECEIPT_TYPE, RECEIPTS_LIMIT, Receipt, ReceiptState};
 pub use signing::signed_bytes;
 pub use times::{TimeError, format_time, parse_time};
 

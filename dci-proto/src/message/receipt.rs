@@ -1,4 +1,5 @@
-//! What becomes of a message, told to its sender: a message of type [`RECEIPT_TYPE`] whose body is one of these.
+//! What becomes of messages, told to their sender: a message of type [`RECEIPT_TYPE`] whose body is some of these, one for each
+//! message.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ pub const RECEIPT_TYPE: &str = "shoal.receipt";
 pub const RECEIPT_NAMESPACE: &str = "urn:shoal:receipt:1";
 /// Characters of a reason, at most; the rest is cut off.
 const REASON_LIMIT_CHARS: usize = 500;
+/// Receipts of one message, at most: they fit into it with the longest reasons.
+pub const RECEIPTS_LIMIT: usize = 256;
 
 /// What became of a message at one recipient, or on the way to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,18 +49,27 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The body of the message that carries it.
+    /// The body of the message that carries them; of more than [`RECEIPTS_LIMIT`] the first.
     ///
     /// # Errors
-    /// None that a receipt can cause.
-    pub fn to_body(&self) -> Result<Body, MessageError> {
+    /// None that receipts can cause.
+    pub fn to_body(receipts: &[Self]) -> Result<Body, MessageError> {
+        let mut body = String::with_capacity(128 * receipts.len().min(RECEIPTS_LIMIT));
+        for receipt in receipts.iter().take(RECEIPTS_LIMIT) {
+            receipt.write(&mut body);
+        }
+        Body::of_written(body)
+    }
+
+    /// Appends its element.
+    fn write(&self, body: &mut String) {
         let (state, exit_status, hop, reason) = match &self.state {
             ReceiptState::Delivered => ("delivered", None, None, None),
             ReceiptState::Handled { exit_status } => ("handled", Some(exit_status.to_string()), None, None),
             ReceiptState::Refused { reason } => ("refused", None, None, Some(reason)),
             ReceiptState::Expired { hop, reason } => ("expired", None, Some(hop.to_string()), Some(reason)),
         };
-        let mut body = format!("<receipt xmlns=\"{RECEIPT_NAMESPACE}\" of=\"{}\" state=\"{state}\"", self.of);
+        body.push_str(&format!("<receipt xmlns=\"{RECEIPT_NAMESPACE}\" of=\"{}\" state=\"{state}\"", self.of));
         for (name, value) in [("exit-status", exit_status), ("hop", hop)] {
             if let Some(value) = value {
                 body.push_str(&format!(" {name}=\"{value}\""));
@@ -65,19 +77,23 @@ impl Receipt {
         }
         body.push('>');
         let cut: String = reason.into_iter().flat_map(|reason| reason.chars()).take(REASON_LIMIT_CHARS).collect();
-        xml::escape(&mut body, &cut);
+        xml::escape(body, &cut);
         body.push_str("</receipt>");
-        Body::of_xml(body)
     }
 
-    /// Reads one.
+    /// Reads all of a body, in their order; at least one.
     ///
     /// # Errors
-    /// If the body is none.
-    pub fn of_body(body: &Body) -> Result<Self, MessageError> {
-        let none = || MessageError::Schema("the body is no receipt".into());
+    /// If one of them is none, or there are too many.
+    pub fn of_body(body: &Body) -> Result<Vec<Self>, MessageError> {
         let elements = body.elements();
-        let [element] = elements.as_slice() else { return Err(none()) };
+        if elements.is_empty() || elements.len() > RECEIPTS_LIMIT {
+            return Err(none());
+        }
+        elements.iter().map(Self::of_element).collect()
+    }
+
+    fn of_element(element: &xml::Element) -> Result<Self, MessageError> {
         if element.namespace != RECEIPT_NAMESPACE || element.name != "receipt" || !element.children.is_empty() {
             return Err(none());
         }
@@ -98,29 +114,56 @@ impl Receipt {
     }
 }
 
+fn none() -> MessageError {
+    MessageError::Schema("the body is no receipt".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_receipt_is_read_as_it_was_written() {
-        for state in [
+    fn all() -> Vec<Receipt> {
+        let states = [
             ReceiptState::Delivered,
             ReceiptState::Handled { exit_status: -9 },
             ReceiptState::Refused { reason: "no <right> & no \"luck\"".into() },
             ReceiptState::Expired { hop: AgentId([3; 32]), reason: String::new() },
-        ] {
-            let receipt = Receipt { of: MessageId([7; 16]), state };
-            assert_eq!(Receipt::of_body(&receipt.to_body().expect("a body")), Ok(receipt));
-        }
+        ];
+        states.into_iter().zip(7..).map(|(state, of)| Receipt { of: MessageId([of; 16]), state }).collect()
     }
 
     #[test]
-    fn a_long_reason_is_cut_and_another_body_is_no_receipt() {
-        let state = ReceiptState::Refused { reason: "é".repeat(10_000) };
-        let body = Receipt { of: MessageId([7; 16]), state }.to_body().expect("a body");
-        assert!(body.as_xml().len() < 2_000);
-        for other in ["", "text", "<receipt/>", "<receipt xmlns='urn:shoal:receipt:1' of='x' state='delivered'/>"] {
+    fn receipts_are_read_as_they_were_written_alone_and_together() {
+        for receipt in all() {
+            let body = Receipt::to_body(std::slice::from_ref(&receipt)).expect("a body");
+            assert_eq!(Receipt::of_body(&body), Ok(vec![receipt]));
+        }
+        assert_eq!(Receipt::of_body(&Receipt::to_body(&all()).expect("a body")), Ok(all()));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_and_as_many_as_there_may_be_fit() {
+        let state = ReceiptState::Refused { reason: "\"".repeat(10_000) };
+        let receipt = Receipt { of: MessageId([7; 16]), state };
+        let one = Receipt::to_body(std::slice::from_ref(&receipt)).expect("a body");
+        assert!(one.as_xml().len() < 3_500);
+        let body = Receipt::to_body(&vec![receipt; RECEIPTS_LIMIT + 1]).expect("a body");
+        assert!(body.as_xml().len() < super::super::MESSAGE_LIMIT_BYTES - 4_096);
+        assert_eq!(Receipt::of_body(&body).map(|receipts| receipts.len()), Ok(RECEIPTS_LIMIT));
+        let more = format!("{}{}", body.as_xml(), one.as_xml());
+        assert!(Receipt::of_body(&Body::of_xml(more).expect("a body")).is_err(), "one too many");
+    }
+
+    #[test]
+    fn another_body_is_no_receipt() {
+        let good = Receipt::to_body(&all()).expect("a body");
+        for other in [
+            "",
+            "text",
+            "<receipt/>",
+            "<receipt xmlns='urn:shoal:receipt:1' of='x' state='delivered'/>",
+            &format!("{}<receipt/>", good.as_xml()),
+        ] {
             assert!(Receipt::of_body(&Body::of_xml(other.into()).expect("a body")).is_err(), "{other}");
         }
     }

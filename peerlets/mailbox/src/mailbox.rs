@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::disk::Disk;
 use crate::log::{self, Follower, Happening, LogEntry, Observer, Page, Query};
 use crate::outlets::{Incoming, Outgoing};
-use crate::writer::{Command, Commands, Reply, Writer};
+use crate::writer::{Command, Commands, Reply, UNIT_BYTES, Writer};
 use crate::{Accepted, Limits, MailboxError, Place, ReceiptOutcome, Retention, Settlement, Status};
 
 /// Pages of the log that are put together at once; others wait. Each keeps a processor busy and holds some memory.
@@ -120,12 +120,23 @@ impl Mailbox {
         self.ask(bytes, |reply| Command::Joined { to, agents, reply }).await
     }
 
-    /// Takes in a receipt, signed by `from`, of a message of this agent.
+    /// Takes in a receipt, signed by `from`, of a message of this agent. What [`Mailbox::receipts`] does for one.
     ///
     /// # Errors
     /// What the disk said.
     pub async fn receipt(&self, from: AgentId, receipt: Receipt) -> Result<ReceiptOutcome, MailboxError> {
-        self.ask(0, |reply| Command::Receipt { from, receipt, reply }).await
+        let outcomes = self.receipts(from, vec![receipt]).await?;
+        Ok(outcomes.first().copied().unwrap_or(ReceiptOutcome::Nothing))
+    }
+
+    /// Takes in several at once, signed by `from`, in their order; answers for each.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub async fn receipts(&self, from: AgentId, receipts: Vec<Receipt>) -> Result<Vec<ReceiptOutcome>, MailboxError> {
+        // Each changes as much as a call of its own.
+        let bytes = receipts.len() * UNIT_BYTES;
+        self.ask(bytes, |reply| Command::Receipts { from, receipts, reply }).await
     }
 
     /// An agent was seen to come back: what waits for it is sent now.

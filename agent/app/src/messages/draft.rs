@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_proto::message::{
-    Body, Envelope, GroupName, Message, MessageError, MessageType, Recipient, SIGNATURE_BYTES, Sender, TTL_LIMIT,
-    UserName, signed_bytes,
+    Body, Envelope, GroupName, MESSAGE_LIMIT_BYTES, Message, MessageError, MessageType, Recipient, SIGNATURE_BYTES,
+    Sender, TTL_LIMIT, UserName, encode, signed_bytes,
 };
 use dci_proto::{AgentId, MessageId, SessionId};
 use shoal_ledger::{TypePolicy, query};
@@ -16,6 +16,9 @@ use super::permission::{Permission, Question, policy_of};
 
 /// How long a message is valid unless said otherwise: a day.
 pub(crate) const LIFE_USUAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More than all but the body of a message takes.
+const HEAD_BYTES: usize = 8 * 1024;
 
 /// Whom a draft is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,8 +186,10 @@ impl Messages {
         let signature = signed.ok().and_then(|bytes| <[u8; SIGNATURE_BYTES]>::try_from(bytes).ok());
         let signature = signature.ok_or_else(|| SendError::Internal("the agent's key does not sign".to_owned()))?;
         let envelope = Envelope { message, ttl: draft.ttl.min(TTL_LIMIT), signature };
-        // Refused now rather than when it is to be sent.
-        dci_proto::message::encode(&envelope)?;
+        // Refused now rather than when it is to be sent; written out only where it may be too large.
+        if envelope.message.body.as_xml().len() > MESSAGE_LIMIT_BYTES - HEAD_BYTES {
+            encode(&envelope)?;
+        }
         Ok(envelope)
     }
 }

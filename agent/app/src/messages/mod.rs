@@ -33,6 +33,7 @@ mod passed;
 mod past;
 mod peerlets;
 pub(crate) mod permission;
+mod receipts;
 mod taking;
 mod watch;
 
@@ -66,6 +67,7 @@ use interests::Interests;
 use passed::PassedLately;
 use past::PastOfLog;
 use permission::Permissions;
+use receipts::Receipts;
 
 pub(crate) use draft::{Draft, SendError, Sent, Target, new_id};
 pub(crate) use past::{TakenBefore, is_taken};
@@ -146,6 +148,7 @@ pub(crate) struct Messages {
     interests: Arc<Interests>,
     asking: Arc<Asking>,
     in_hand: handling::InHand,
+    receipts: Receipts,
     audit: AuditLog,
     /// The groups this agent is in.
     groups: RwLock<BTreeSet<GroupName>>,
@@ -201,6 +204,7 @@ impl Messages {
             interests,
             asking,
             in_hand: handling::InHand::default(),
+            receipts: Receipts::default(),
             mailbox,
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),
             lately: Mutex::default(),

@@ -1,21 +1,16 @@
-//! What this agent sends: what is due in the mailbox, and receipts, which nobody keeps.
+//! What this agent sends, handed to the router; and what the router says is done.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use dci_proto::AgentId;
-use dci_proto::message::{Envelope, MessageType, RECEIPT_TYPE, Receipt, ReceiptState, Recipient, TTL_LIMIT, encode};
+use dci_proto::message::{Envelope, RECEIPT_TYPE, Receipt, ReceiptState, Recipient, encode};
 use dci_proto::router::{Card, Effect, Event, Passing};
 use shoal_mailbox::{Outgoing, Sending};
 
 use super::Messages;
-use super::draft::{Draft, Target, new_id};
 use super::frames::{Copy, Item};
 use super::passed::Passed;
-
-/// How long a receipt is good for: it is asked for again by sending the message again.
-const RECEIPT_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Attempt numbers, the last ones, with which is asked how far a message is: they come round after hours.
 const ASK_NUMBERS: u8 = 64;
@@ -31,7 +26,13 @@ impl Messages {
     }
 
     /// Hands a message of this agent to the router.
-    fn send_copy(self: &Arc<Self>, envelope: Arc<Envelope>, attempt: u8, mine: bool, not_yet: Arc<[AgentId]>) {
+    pub(super) fn send_copy(
+        self: &Arc<Self>,
+        envelope: Arc<Envelope>,
+        attempt: u8,
+        mine: bool,
+        not_yet: Arc<[AgentId]>,
+    ) {
         let xml = match encode(&envelope) {
             Ok(xml) => Bytes::from(xml),
             Err(error) => return tracing::error!(%error, "a message of this agent cannot be written"),
@@ -91,7 +92,8 @@ impl Messages {
         }
     }
 
-    fn kept(&self, passing: Passing) -> Option<Arc<Passed>> {
+    /// A message that passed lately: this agent's own, or found to be signed right.
+    pub(super) fn kept(&self, passing: Passing) -> Option<Arc<Passed>> {
         self.lately.lock().ok().and_then(|lately| lately.get(passing))
     }
 
@@ -104,38 +106,4 @@ impl Messages {
         let receipt = Receipt { of: passing.id, state: ReceiptState::Expired { hop: self.agent, reason } };
         self.tell(passing.origin, receipt);
     }
-
-    /// Tells the sender of a message what became of it here.
-    pub(super) fn tell(self: &Arc<Self>, sender: AgentId, receipt: Receipt) {
-        if sender == self.agent {
-            let messages = self.clone();
-            self.tasks.spawn(async move { messages.take_receipt(messages.agent, receipt).await });
-            return;
-        }
-        match self.receipt_message(sender, &receipt) {
-            Ok(envelope) => self.send_copy(Arc::new(envelope), 0, false, [].into()),
-            Err(error) => tracing::error!(%error, "a receipt cannot be written"),
-        }
-    }
-
-    fn receipt_message(&self, sender: AgentId, receipt: &Receipt) -> Result<Envelope, super::SendError> {
-        let draft = Draft {
-            id: new_id(),
-            kind: receipt_type()?,
-            to: Target::Agent(sender),
-            user: None,
-            session: None,
-            from_session: None,
-            ttl: TTL_LIMIT,
-            life: RECEIPT_LIFE,
-            in_reply_to: None,
-            replay_of: None,
-            body: receipt.to_body()?,
-        };
-        self.sealed(draft, Recipient::Agent(sender))
-    }
-}
-
-fn receipt_type() -> Result<MessageType, super::SendError> {
-    RECEIPT_TYPE.parse().map_err(|error: dci_proto::message::NameError| super::SendError::Internal(error.to_string()))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dci_proto::AgentId;
 use dci_proto::message::{Envelope, RECEIPT_TYPE, Receipt, ReceiptState, UserName};
 use shoal_ledger::TypePolicy;
 use shoal_mailbox::Accepted;
@@ -26,7 +25,7 @@ impl Messages {
         let message = &passed.envelope.message;
         if message.kind.as_str() == RECEIPT_TYPE {
             match Receipt::of_body(&message.body) {
-                Ok(receipt) => self.take_receipt(message.from.agent, receipt).await,
+                Ok(receipts) => self.take_receipts(message.from.agent, receipts).await,
                 Err(error) => {
                     self.refusals.malformed.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(%error, "a receipt is refused");
@@ -60,12 +59,6 @@ impl Messages {
             Err(error) => return tracing::warn!(%error, "a message cannot be kept"),
         };
         self.tell(message.from.agent, Receipt { of: message.id, state });
-    }
-
-    pub(super) async fn take_receipt(&self, from: AgentId, receipt: Receipt) {
-        if let Err(error) = self.mailbox.receipt(from, receipt).await {
-            tracing::warn!(%error, "a receipt cannot be kept");
-        }
     }
 
     async fn permitted(&self, envelope: &Envelope) -> Permission {

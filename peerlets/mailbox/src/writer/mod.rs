@@ -21,7 +21,7 @@ use crate::outlets::{Inlet, Outlet, Received, Sending, queue};
 use crate::{MailboxError, Place, Retention};
 
 use commands::{Answers, Batch, Queue};
-pub(crate) use commands::{Command, Commands, Reply};
+pub(crate) use commands::{Command, Commands, Reply, UNIT_BYTES};
 
 /// Sendings that wait to be taken.
 const OUTGOING_LIMIT: usize = 1_024;

@@ -98,7 +98,9 @@ fn throughput(agents: &[AgentProcess], there: &str, callers: usize, options: &Op
                 Ok(())
             };
             let threads: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a caller panicked"))?)
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a caller panicked"))?)
         })?;
         latencies.into_inner().map_err(|_| anyhow::anyhow!("a caller panicked"))
     })

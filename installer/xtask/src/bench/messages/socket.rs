@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// Connections, at most; further callers share them.
-const CONNECTIONS_LIMIT: usize = 16;
+/// Connections, at most; further callers share them. An agent has 32, and 16 calls of each under way.
+const CONNECTIONS_LIMIT: usize = 28;
 /// How long an agent may say nothing.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -37,10 +37,12 @@ pub(super) fn drive(data: &Path, there: &str, text: &str, callers: usize, until:
     })
 }
 
-/// Some callers' connection. A call is named by the caller that makes it.
+/// Some callers' connection. Each call has a name of its own, which tells who made it.
 struct Connection {
     lines: BufReader<UnixStream>,
-    calls: Vec<String>,
+    /// All of a call but its name.
+    call: String,
+    calls: usize,
     /// When each caller's call began; `None` once it was acknowledged.
     begun: Vec<Option<Instant>>,
     latencies: Vec<Duration>,
@@ -50,14 +52,14 @@ impl Connection {
     fn open(socket: &Path, body: &Value, callers: usize) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| format!("no agent at {}", socket.display()))?;
         stream.set_read_timeout(Some(SILENCE_LIMIT))?;
-        let call = |seq: usize| format!("{}\n", json!({ "seq": seq, "call": "request", "body": body }));
-        let calls = (0..callers).map(call).collect();
-        Ok(Self { lines: BufReader::new(stream), calls, begun: vec![None; callers], latencies: Vec::new() })
+        let call = format!(",\"call\":\"request\",\"body\":{body}}}\n");
+        let (lines, begun, latencies) = (BufReader::new(stream), vec![None; callers], Vec::new());
+        Ok(Self { lines, call, calls: 0, begun, latencies })
     }
 
     fn run(mut self, until: Instant) -> Result<Vec<Duration>> {
         let mut under_way = 0;
-        for caller in 0..self.calls.len() {
+        for caller in 0..self.begun.len() {
             self.send(caller)?;
             under_way += 1;
         }
@@ -66,8 +68,8 @@ impl Connection {
             line.clear();
             ensure!(self.lines.read_line(&mut line)? > 0, "the agent closed the connection");
             let told: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-            let caller = told["seq"].as_u64().and_then(|seq| usize::try_from(seq).ok());
-            let caller = caller.filter(|caller| *caller < self.calls.len()).with_context(|| line.clone())?;
+            let seq = told["seq"].as_u64().and_then(|seq| usize::try_from(seq).ok());
+            let caller = seq.with_context(|| line.clone())? % self.begun.len();
             match told["event"]["event"].as_str() {
                 Some("state") if matches!(told["event"]["state"].as_str(), Some("delivered" | "handled")) => {
                     self.latencies.extend(self.begun[caller].take().map(|begun| begun.elapsed()));
@@ -87,7 +89,10 @@ impl Connection {
     }
 
     fn send(&mut self, caller: usize) -> Result<()> {
+        let seq = self.calls * self.begun.len() + caller;
+        self.calls += 1;
+        let line = format!("{{\"seq\":{seq}{}", self.call);
         self.begun[caller] = Some(Instant::now());
-        Ok(self.lines.get_mut().write_all(self.calls[caller].as_bytes())?)
+        Ok(self.lines.get_mut().write_all(line.as_bytes())?)
     }
 }
