@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dci_proto::message::{Body, Envelope, MessageType, Receipt, Recipient};
+use dci_proto::message::{Body, Envelope, Message, MessageType, Receipt, Recipient, UserName};
 use dci_proto::{AgentId, MessageId};
 use shoal_mailbox::{Incoming, MailboxError, Received, Settlement};
 use shoal_peerlets::core::Verdict;
@@ -25,13 +25,14 @@ const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
 /// A reply that was posted and may not have arrived.
 type Gate = (MessageId, oneshot::Receiver<()>);
 
-/// Messages of one agent that are with one peerlet.
-pub(super) type InHand = Mutex<BTreeMap<(AgentId, MessageType), usize>>;
+/// Messages of one user at one agent that are with one peerlet.
+pub(super) type InHand = Mutex<BTreeMap<Of, usize>>;
+type Of = (AgentId, Option<UserName>, MessageType);
 
 /// One of them, until it is dealt with.
 struct Turn {
     messages: Arc<Messages>,
-    of: (AgentId, MessageType),
+    of: Of,
 }
 
 impl Drop for Turn {
@@ -48,16 +49,17 @@ impl Drop for Turn {
 
 impl Messages {
     /// One sender leaves a quarter of a peerlet's queue to others.
-    fn turn(self: &Arc<Self>, sender: AgentId, kind: &MessageType) -> Option<Turn> {
-        let queue = self.peerlets.queue_of(kind).unwrap_or(1);
+    fn turn(self: &Arc<Self>, message: &Message) -> Option<Turn> {
+        let of = (message.from.agent, message.from.user.clone(), message.kind.clone());
+        let queue = self.peerlets.queue_of(&of.2).unwrap_or(1);
         let limit = queue.saturating_mul(3).div_ceil(4).max(1);
         let mut in_hand = self.in_hand.lock().ok()?;
-        let count = in_hand.entry((sender, kind.clone())).or_default();
+        let count = in_hand.entry(of.clone()).or_default();
         if *count >= limit {
             return None;
         }
         *count += 1;
-        Some(Turn { messages: self.clone(), of: (sender, kind.clone()) })
+        Some(Turn { messages: self.clone(), of })
     }
 
     /// Takes what the mailbox hands out, in order.
@@ -95,8 +97,8 @@ impl Messages {
             self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
             return None;
         }
-        let Some(turn) = self.turn(message.from.agent, &message.kind) else {
-            let reason = "too many messages of that agent are with this peerlet already; send fewer at once";
+        let Some(turn) = self.turn(message) else {
+            let reason = "too many messages of that sender are with this peerlet already; send fewer at once";
             if executes {
                 self.note_refused(message, reason).await;
             }

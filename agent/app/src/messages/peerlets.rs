@@ -59,6 +59,9 @@ pub(crate) enum PeerletError {
     /// It comes with Shoal, which would put it back.
     #[error("{0} comes with Shoal and cannot be removed; `shoal type set {0} --role admin` keeps others from using it")]
     Shipped(MessageType),
+    /// Its type is that of one that comes with Shoal.
+    #[error("{0} comes with Shoal and is not replaced: give yours another type")]
+    TakenByShipped(MessageType),
 }
 
 impl Peerlets {
@@ -119,6 +122,13 @@ impl Peerlets {
 
     /// Installs one.
     pub(crate) async fn add(&self, source: &Path) -> Result<Added, PeerletError> {
+        // What else is wrong with it the host says.
+        let text = tokio::fs::read_to_string(source.join(MANIFEST_FILE)).await.unwrap_or_default();
+        if let Ok(manifest) = Manifest::parse(&text)
+            && self.shipped.contains(&manifest.kind.as_str())
+        {
+            return Err(PeerletError::TakenByShipped(manifest.kind));
+        }
         let added = self.host()?.add(source).await;
         self.learn().await;
         Ok(added?)

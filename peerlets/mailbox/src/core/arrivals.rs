@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dci_proto::message::{Envelope, ReceiptState, Recipient};
 
+use super::inbox::Sender;
 use super::rows::{Direction, PendingRow, ReceivedRow, Record, Rows};
 use super::status::{Status, cut, state_of};
 use super::{Fact, Note, Place, Plan};
@@ -59,7 +60,7 @@ impl<R: Rows> Plan<'_, R> {
             self.rows.put_received(sender, id, &ReceivedRow { place, expires_ms, state })?;
             return Ok(Accepted::New(place));
         }
-        let handed = self.handouts > 0 && self.core.inbox.is_free(sender);
+        let handed = self.handouts > 0 && self.core.inbox.is_free(&Sender::of(message));
         let state = ReceiptState::Delivered;
         self.rows.put_received(sender, id, &ReceivedRow { place, expires_ms, state })?;
         let many = !matches!(message.to, Recipient::Agent(_));
@@ -69,7 +70,7 @@ impl<R: Rows> Plan<'_, R> {
         }
         // In order: once one waits, those after it wait too.
         self.handouts = if handed { self.handouts.saturating_sub(1) } else { 0 };
-        self.facts.push(Fact::Accepted { place, sender, handed });
+        self.facts.push(Fact::Accepted { place, sender: Sender::of(message), handed });
         Ok(Accepted::New(place))
     }
 

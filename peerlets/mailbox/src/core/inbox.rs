@@ -3,14 +3,36 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dci_proto::AgentId;
+use dci_proto::message::{Message, UserName};
 
 use super::upkeep::HandOut;
 use super::{Limits, Place};
 
+/// Whose messages take turns with those of others: a user at an agent. Messages to a session keep their order whoever sent
+/// them, so they count as the agent's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sender {
+    agent: AgentId,
+    user: Option<UserName>,
+}
+
+impl Sender {
+    pub(crate) fn of(message: &Message) -> Self {
+        let user = message.from.user.clone().filter(|_| message.session.is_none());
+        Self { agent: message.from.agent, user }
+    }
+}
+
+impl From<AgentId> for Sender {
+    fn from(agent: AgentId) -> Self {
+        Self { agent, user: None }
+    }
+}
+
 /// A message that came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Pending {
-    sender: AgentId,
+    sender: Sender,
     /// How often it was handed out, ever.
     attempts: u32,
 }
@@ -35,9 +57,9 @@ impl OfSender {
 pub(crate) struct Inbox {
     limits: Limits,
     pending: BTreeMap<Place, Pending>,
-    senders: BTreeMap<AgentId, OfSender>,
+    senders: BTreeMap<Sender, OfSender>,
     /// Whose message was handed out last.
-    last: Option<AgentId>,
+    last: Option<Sender>,
 }
 
 impl Inbox {
@@ -46,8 +68,8 @@ impl Inbox {
     }
 
     /// A message came; `handed`: and is handed out.
-    pub(crate) fn add(&mut self, place: Place, sender: AgentId, attempts: u32, handed: bool) {
-        if self.pending.insert(place, Pending { sender, attempts }).is_some() {
+    pub(crate) fn add(&mut self, place: Place, sender: Sender, attempts: u32, handed: bool) {
+        if self.pending.insert(place, Pending { sender: sender.clone(), attempts }).is_some() {
             return;
         }
         let of_sender = self.senders.entry(sender).or_default();
@@ -88,13 +110,13 @@ impl Inbox {
     }
 
     /// The sender after the last one that has something to be handed out.
-    fn whose_turn(&self) -> Option<AgentId> {
-        let has_some = |(_, of_sender): &(&AgentId, &OfSender)| self.may_hand_out(of_sender);
-        let after = self.last.and_then(|last| {
+    fn whose_turn(&self) -> Option<Sender> {
+        let has_some = |(_, of_sender): &(&Sender, &OfSender)| self.may_hand_out(of_sender);
+        let after = self.last.as_ref().and_then(|last| {
             let others = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
             self.senders.range(others).find(has_some)
         });
-        after.or_else(|| self.senders.iter().find(has_some)).map(|(sender, _)| *sender)
+        after.or_else(|| self.senders.iter().find(has_some)).map(|(sender, _)| sender.clone())
     }
 
     fn may_hand_out(&self, of_sender: &OfSender) -> bool {
@@ -108,15 +130,16 @@ impl Inbox {
 
     /// Whether a message of a sender that comes now may be handed out at once: nothing of it waits, and not too much of it
     /// is out.
-    pub(crate) fn is_free(&self, sender: AgentId) -> bool {
-        let of_sender = self.senders.get(&sender);
+    pub(crate) fn is_free(&self, sender: &Sender) -> bool {
+        let of_sender = self.senders.get(sender);
         of_sender.is_none_or(|of_sender| of_sender.ready.is_empty() && of_sender.handed < self.limits.handed_of_sender)
     }
 
-    /// Whether there is room for one more of a sender.
-    pub(crate) fn has_room(&self, sender: AgentId, limits: &Limits) -> bool {
-        let of_sender = self.senders.get(&sender).map(OfSender::count).unwrap_or_default();
-        self.pending.len() < limits.pending && of_sender < limits.pending_of_sender
+    /// Whether there is room for one more of an agent.
+    pub(crate) fn has_room(&self, agent: AgentId, limits: &Limits) -> bool {
+        let of_agent = self.senders.range(Sender::from(agent)..).take_while(|(sender, _)| sender.agent == agent);
+        let count: usize = of_agent.map(|(_, of_sender)| of_sender.count()).sum();
+        self.pending.len() < limits.pending && count < limits.pending_of_sender
     }
 
     /// Whether a message is not dealt with.
@@ -138,7 +161,7 @@ mod tests {
     fn messages_are_handed_out_once_in_the_order_in_which_they_came() {
         let mut inbox = Inbox::new(Limits::default());
         for place in [3, 1, 2] {
-            inbox.add(Place(place), AgentId([1; 32]), 0, false);
+            inbox.add(Place(place), AgentId([1; 32]).into(), 0, false);
         }
         let first: Vec<u64> = inbox.hand_out(2).into_iter().map(|handout| handout.place.0).collect();
         assert_eq!((first, inbox.is_idle()), (vec![1, 2], false));
@@ -152,13 +175,24 @@ mod tests {
         let limits = Limits { handed_of_sender: 2, ..Limits::default() };
         let (ana, ben) = (AgentId([1; 32]), AgentId([2; 32]));
         let mut inbox = Inbox::new(limits);
-        (1..=5).for_each(|place| inbox.add(Place(place), ana, 0, false));
-        inbox.add(Place(6), ben, 0, false);
+        (1..=5).for_each(|place| inbox.add(Place(place), ana.into(), 0, false));
+        inbox.add(Place(6), ben.into(), 0, false);
         let mut next = || inbox.hand_out(1).first().map(|handout| handout.place.0);
         assert_eq!([next(), next(), next(), next()], [Some(1), Some(6), Some(2), None], "two of the first are out");
-        assert!(inbox.is_idle() && !inbox.is_free(ana) && inbox.is_free(ben));
+        assert!(inbox.is_idle() && !inbox.is_free(&ana.into()) && inbox.is_free(&ben.into()));
         inbox.settled(Place(1));
         assert_eq!(inbox.hand_out(9), [HandOut { place: Place(3), attempt: 1 }]);
+    }
+
+    #[test]
+    fn users_of_one_agent_take_turns_too() {
+        let of = |user: &str| Sender { agent: AgentId([1; 32]), user: Some(user.parse().expect("a name")) };
+        let mut inbox = Inbox::new(Limits { pending_of_sender: 4, ..Limits::default() });
+        (1..=3).for_each(|place| inbox.add(Place(place), of("ana"), 0, false));
+        inbox.add(Place(4), of("ben"), 0, false);
+        let order: Vec<u64> = inbox.hand_out(9).into_iter().map(|handout| handout.place.0).collect();
+        assert_eq!(order, [1, 4, 2, 3]);
+        assert!(!inbox.has_room(AgentId([1; 32]), &inbox.limits), "all of an agent count together");
     }
 
     #[test]
@@ -166,10 +200,10 @@ mod tests {
         let limits = Limits { pending: 3, pending_of_sender: 2, ..Limits::default() };
         let (ana, ben) = (AgentId([1; 32]), AgentId([2; 32]));
         let mut inbox = Inbox::new(limits);
-        inbox.add(Place(1), ana, 0, false);
-        inbox.add(Place(2), ana, 0, false);
+        inbox.add(Place(1), ana.into(), 0, false);
+        inbox.add(Place(2), ana.into(), 0, false);
         assert!(!inbox.has_room(ana, &limits) && inbox.has_room(ben, &limits));
-        inbox.add(Place(3), ben, 0, false);
+        inbox.add(Place(3), ben.into(), 0, false);
         assert!(!inbox.has_room(ben, &limits), "all are {}", inbox.len());
         inbox.settled(Place(1));
         assert!(inbox.has_room(ana, &limits) && inbox.has_room(ben, &limits));

@@ -76,7 +76,7 @@ pub(crate) enum Fact {
     /// A recipient waits no more, because it answered. The rows allow a first sending of the next message in its line.
     Answered { place: Place, agent: AgentId, next: Option<Place> },
     /// A message was accepted; `handed`: and is handed out at once.
-    Accepted { place: Place, sender: AgentId, handed: bool },
+    Accepted { place: Place, sender: inbox::Sender, handed: bool },
     /// A message was dealt with.
     Settled(Place),
 }
@@ -128,7 +128,8 @@ impl Core {
             core.outbox.note_attempts(place, row.attempts);
         }
         for (place, row) in rows.all_pending()? {
-            core.inbox.add(place, row.sender, row.attempts, false);
+            // Of whom they are on that agent the rows do not tell; in the order they came is fair enough after a start.
+            core.inbox.add(place, row.sender.into(), row.attempts, false);
         }
         Ok(core)
     }

@@ -25,9 +25,9 @@ impl From<PeerletError> for Failure {
         match &error {
             PeerletError::NoHost(_) | PeerletError::Host(HostError::Ended) => Self::later(error.to_string()),
             PeerletError::Host(HostError::Registry(RegistryError::Unknown(_))) => Self::missing(error.to_string()),
-            PeerletError::Shipped(_) | PeerletError::Host(HostError::Registry(RegistryError::Older { .. })) => {
-                Self::conflict(error.to_string())
-            }
+            PeerletError::Shipped(_)
+            | PeerletError::TakenByShipped(_)
+            | PeerletError::Host(HostError::Registry(RegistryError::Older { .. })) => Self::conflict(error.to_string()),
             PeerletError::Host(_) => Self::bad(error.to_string()),
         }
     }
