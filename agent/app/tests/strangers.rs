@@ -162,3 +162,22 @@ fn without_a_password_drive_api_and_page_show_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn who_opens_hundreds_of_connections_to_the_api_and_sends_little_keeps_nobody_out() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let pool = start(directory.path())?;
+    let [_, api, ..] = ports(&pool)?;
+    let mut held = Vec::new();
+    for _ in 0..400 {
+        // Those that wait in the system's queue connect too.
+        let mut stream = TcpStream::connect_timeout(&api, ANSWER_DEADLINE)?;
+        // Some had to make room already.
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ");
+        held.push(stream);
+    }
+    // Well before the held ones are given up by themselves.
+    let mut client = HttpClient::new(api, &pool.info().user, &pool.info().password, Duration::from_secs(5));
+    client.request("GET", "/api/v1/status", &[], b"")?.expect(&[200])?;
+    Ok(())
+}

@@ -52,6 +52,7 @@ pub use config::DoorConfig;
 pub use door::Door;
 pub use server::serve;
 pub use stats::{DoorStats, LATENCY_BUCKETS_MS, METHODS, STATUSES};
+pub use strangers::{Stranger, Strangers};
 pub use throttle::Throttle;
 
 /// Elements of a request's body, at most.

@@ -1,5 +1,5 @@
 //! Connections that nobody has signed in on. When all places are taken the one that has waited longest goes, so that
-//! whoever opens hundreds and sends nothing keeps nobody out who knows a password.
+//! whoever opens hundreds and sends nothing keeps nobody out who knows a password. The agent's API does the same.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The connections nobody has signed in on, the oldest first. Bounded by the number of places.
 #[derive(Default)]
-pub(crate) struct Strangers(Mutex<(u64, VecDeque<(u64, CancellationToken)>)>);
+pub struct Strangers(Mutex<(u64, VecDeque<(u64, CancellationToken)>)>);
 
 /// One such connection; no stranger any more when dropped or known.
 #[derive(Clone)]
-pub(crate) struct Stranger {
+pub struct Stranger {
     inner: Arc<Inner>,
 }
 
@@ -24,7 +24,8 @@ struct Inner {
 
 impl Strangers {
     /// Notes a new connection.
-    pub(crate) fn enter(self: &Arc<Self>) -> Stranger {
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Stranger {
         let leave = CancellationToken::new();
         let mut list = self.lock();
         list.0 += 1;
@@ -35,7 +36,7 @@ impl Strangers {
     }
 
     /// Has the one that has waited longest leave, if there is one.
-    pub(crate) fn make_room(&self) {
+    pub fn make_room(&self) {
         if let Some((_, leave)) = self.lock().1.pop_front() {
             leave.cancel();
         }
@@ -52,12 +53,13 @@ impl Strangers {
 
 impl Stranger {
     /// Somebody has signed in on it: it is not asked to leave any more.
-    pub(crate) fn is_known(&self) {
+    pub fn is_known(&self) {
         self.inner.all.forget(self.inner.number);
     }
 
     /// Fires when it has to make room.
-    pub(crate) fn leave(&self) -> CancellationToken {
+    #[must_use]
+    pub fn leave(&self) -> CancellationToken {
         self.inner.leave.clone()
     }
 }

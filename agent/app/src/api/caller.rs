@@ -12,6 +12,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use base64::Engine as _;
+use shoal_dav::Stranger;
 use shoal_ledger::UserRole;
 
 use super::Api;
@@ -42,6 +43,16 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
+        let caller = Self::of(parts, api).await?;
+        if let Some(stranger) = parts.extensions.get::<Stranger>() {
+            stranger.is_known();
+        }
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    async fn of(parts: &Parts, api: &Api) -> Result<Self, Failure> {
         let remote = parts.extensions.get::<Remote>().map_or(IpAddr::from([0, 0, 0, 0]), |remote| remote.address.ip());
         if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
             let value = value.to_str().map_err(|_| Failure::sign_in("the Authorization header is garbled"))?;

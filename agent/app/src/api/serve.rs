@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use shoal_dav::Strangers;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -15,7 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{Api, router};
 
-/// Connections at a time, at most; further ones wait in the system's queue.
+/// Connections at a time, at most. For a further one the oldest on which nobody has signed in makes room; where there is
+/// none it waits.
 const CONNECTIONS_LIMIT: usize = 256;
 /// How long a connection may take for a handshake or a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -42,6 +44,7 @@ pub async fn serve(
     let router = router(api);
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
+    let strangers = Arc::new(Strangers::default());
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -51,17 +54,24 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
+        if slots.available_permits() == 0 {
+            strangers.make_room();
+        }
+        let Some(Ok(slot)) = shutdown.run_until_cancelled(slots.clone().acquire_owned()).await else { break };
+        let stranger = strangers.enter();
         let remote = Remote { address, encrypted: acceptor.is_some() };
-        let router = router.clone().layer(axum::Extension(remote));
+        let router = router.clone().layer(axum::Extension(remote)).layer(axum::Extension(stranger.clone()));
         let (acceptor, shutdown) = (acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
             let _slot = slot;
             let _ = stream.set_nodelay(true);
-            match acceptor {
-                None => connection(stream, router, shutdown).await,
-                Some(acceptor) => handshake(&acceptor, stream, router, shutdown).await,
-            }
+            let serving = async {
+                match acceptor {
+                    None => connection(stream, router, shutdown).await,
+                    Some(acceptor) => handshake(&acceptor, stream, router, shutdown).await,
+                }
+            };
+            let _ = stranger.leave().run_until_cancelled(serving).await;
         });
     }
     connections.close();
