@@ -69,11 +69,13 @@ pub(crate) fn idlest<'a>(
 ) -> Option<&'a Agent> {
     /// Load of an agent that does not tell: neither idle nor busy.
     const UNKNOWN_PERMILLE: u16 = 500;
+    /// Less of a difference is chance, and says less than who has done how much.
+    const STEP_PERMILLE: u16 = 100;
     candidates.min_by_key(|agent| {
         let record = records.get(&agent.id).copied().unwrap_or_default();
         (
             (tried.contains(&agent.id), record.failures >= FAILURES_IN_A_ROW),
-            (record.running, agent.busy_permille.unwrap_or(UNKNOWN_PERMILLE), record.done),
+            (record.running, agent.busy_permille.unwrap_or(UNKNOWN_PERMILLE) / STEP_PERMILLE, record.done),
             (agent.name.clone(), agent.id.clone()),
         )
     })
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_idlest_is_the_one_with_least_to_do() {
-        let agents = [agent("a", Some(900)), agent("b", None), agent("c", Some(100)), agent("d", Some(100))];
+        let agents = [agent("a", Some(900)), agent("b", None), agent("c", Some(110)), agent("d", Some(150))];
         let record = |running, done, failures| Record { running, done, failures };
         let check = |tried: &[&str], records: &[(&str, Record)], expected: &str| {
             let tried: Vec<String> = tried.iter().map(|name| id(name)).collect();
@@ -112,6 +114,7 @@ mod tests {
         check(&["c", "d"], &[], "b");
         check(&["a", "b", "c", "d"], &[], "c");
         check(&[], &[("c", record(1, 0, 0)), ("d", record(1, 0, 0))], "b");
+        // As busy as the other, but for chance; it has done less.
         check(&[], &[("c", record(0, 1, 0))], "d");
         check(&[], &[("c", record(0, 0, 2)), ("d", record(0, 0, 1))], "d");
     }

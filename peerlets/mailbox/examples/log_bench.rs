@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dci_proto::message::{Body, Envelope, Message, Recipient, Sender};
 use dci_proto::{AgentId, MessageId, SessionId};
@@ -36,8 +36,13 @@ impl Clock for SetClock {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Failure> {
+    // Threads stay: the time of one that is gone would be missing.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).thread_keep_alive(Duration::from_secs(24 * 60 * 60)).enable_all().build()?.block_on(run())
+}
+
+async fn run() -> Result<(), Failure> {
     let directory = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let entries = std::env::args().nth(2).map_or(Ok(ENTRIES_USUAL), |text| text.parse())?;
     let directory = directory.join(format!("log-bench-{}", std::process::id()));
