@@ -65,7 +65,7 @@ fn planted_bugs_are_found() {
     let bugs = [Bug::AnyOrder, Bug::TrustsClock, Bug::CountsSent, Bug::TrustsLiars, Bug::DropsTheMaking];
     let missed: Vec<Bug> = bugs
         .into_iter()
-        .filter(|bug| planted::with(*bug, || SEEDS.all(|seed| run(seed, UNKIND, 30 * DAY_MS).is_ok())))
+        .filter(|bug| planted::with(*bug, || SEEDS.clone().all(|seed| run(seed, UNKIND, 30 * DAY_MS).is_ok())))
         .collect();
     assert_eq!(missed, []);
 }
