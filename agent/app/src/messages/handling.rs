@@ -22,6 +22,9 @@ const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the word that a message was dealt with waits for its replies to have arrived.
 const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait before it is tried again to say what became of a message.
+const SETTLE_AGAIN: Duration = Duration::from_secs(2);
+
 /// A reply that was posted and may not have arrived.
 type Gate = (MessageId, oneshot::Receiver<()>);
 
@@ -198,12 +201,31 @@ impl Messages {
         }
     }
 
+    /// A disk that is full now may have room again: until then it is tried anew, besides.
     async fn settle(self: &Arc<Self>, received: &Received, settlement: Settlement) {
+        if self.try_to_settle(received, &settlement).await {
+            return;
+        }
+        let (messages, received) = (self.clone(), received.clone());
+        self.tasks.spawn(async move {
+            while messages.shutdown.run_until_cancelled(tokio::time::sleep(SETTLE_AGAIN)).await.is_some() {
+                if messages.try_to_settle(&received, &settlement).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn try_to_settle(self: &Arc<Self>, received: &Received, settlement: &Settlement) -> bool {
         let message = &received.envelope.message;
-        match self.mailbox.settle(received.place, settlement).await {
+        match self.mailbox.settle(received.place, settlement.clone()).await {
             Ok(state) => self.tell(message.from.agent, Receipt { of: message.id, state }),
             Err(MailboxError::NotPending(_)) => {}
-            Err(error) => tracing::warn!(%error, id = %message.id, "a message cannot be settled"),
+            Err(error) => {
+                tracing::warn!(%error, id = %message.id, "a message cannot be settled yet");
+                return false;
+            }
         }
+        true
     }
 }
