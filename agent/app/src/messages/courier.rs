@@ -247,7 +247,8 @@ mod tests {
         assert!(couriers.troubles().agents().is_empty());
         let passing = Passing { origin: own, id: MessageId([3; 16]), attempt: 0 };
         couriers.give(other, Item::Raise { passing, ttl: 9 });
-        couriers.troubles().more().await;
+        let noticed = tokio::time::timeout(HOP_TIMEOUT * 2, couriers.troubles().more()).await;
+        assert!(noticed.is_ok(), "a neighbour that takes nothing is not noticed");
         assert_eq!(couriers.troubles().agents(), BTreeSet::from([other]));
         tokio::time::sleep(TROUBLE).await;
         assert!(couriers.troubles().agents().is_empty());
