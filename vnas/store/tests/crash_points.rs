@@ -15,9 +15,10 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::IoSlice;
+use std::io::{self, IoSlice, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use common::wait_until;
 use shoal_files::testing::{Crash, Loss, Operation, Recording, Trace, crash_everywhere, scratch_directory};
@@ -28,6 +29,8 @@ use shoal_store::{DiskStore, DiskStoreConfig, ShardStore, StoreError};
 const SEGMENT_BYTES: u32 = 16 * 1024;
 const SMALL: usize = 5_000;
 const LARGE: usize = 270_000;
+/// Until when damage that is done must be seen.
+const DAMAGE_DEADLINE: Duration = Duration::from_secs(20);
 /// Set when the store was made and opened.
 const CREATED: u64 = u64::MAX;
 
@@ -98,21 +101,33 @@ async fn take(store: &DiskStore, root: &Path, step: Step) -> Result<(), StoreErr
         }
         Step::Delete(number) => store.delete(key(number)).await,
         Step::Damage(number, length) => {
-            damage(root, number, length);
+            damage(store, root, number, length).await;
             Ok(())
         }
     }
 }
 
-/// Flips a bit in the middle of a shard's bytes, wherever they lie, in a way the recording sees.
-fn damage(root: &Path, number: u8, length: usize) {
-    let data = bytes(number.into(), length);
-    let needle = &data[length / 2..length / 2 + 64];
-    for path in files_under(&root.join("store")) {
-        let content = fs::read(&path).expect("reads");
-        let is_shard = path.extension().is_none_or(|extension| extension != "redb");
-        if let Some(at) = content.windows(needle.len()).position(|window| is_shard && window == needle) {
-            let file = fs::OpenOptions::new().write(true).open(&path).expect("opens");
+/// Flips a bit in the middle of a shard's bytes, wherever they lie, in a way the recording sees. Segments are put
+/// together meanwhile: a copy may go, or be made, between a look and the flip, so it ends when the store says so.
+async fn damage(store: &DiskStore, root: &Path, number: u8, length: usize) {
+    let deadline = Instant::now() + DAMAGE_DEADLINE;
+    while !matches!(store.get(key(number), None).await, Err(StoreError::Damaged { .. })) {
+        assert!(Instant::now() < deadline, "shard {number} is still whole after {DAMAGE_DEADLINE:?}");
+        flip(root, &bytes(number.into(), length)[length / 2..length / 2 + 64]);
+    }
+}
+
+/// Flips a bit of these bytes in every file of shards that has them; not twice, since they are not found again.
+fn flip(root: &Path, needle: &[u8]) {
+    let is_shard = |path: &PathBuf| path.extension().is_none_or(|extension| extension != "redb");
+    for path in files_under(&root.join("store")).into_iter().filter(is_shard) {
+        let mut file = match fs::OpenOptions::new().read(true).write(true).open(&path) {
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+            file => file.expect("opens"),
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).expect("reads");
+        if let Some(at) = content.windows(needle.len()).position(|window| window == needle) {
             shoal_files::write_at(&file, at as u64, &mut [IoSlice::new(&[content[at] ^ 1])]).expect("writes");
             shoal_files::sync(&file).expect("syncs");
         }
