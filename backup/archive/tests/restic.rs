@@ -7,10 +7,16 @@ use std::fs;
 use shoal_archive::{Engine, Kind, Repository};
 use support::{PASSPHRASE, Place, assert_same, describe, everything, noise};
 
+/// restic keeps what links point to as text until 0.16, which Debian 12 does not have.
+fn everything_that_restic_keeps(place: &Place) {
+    everything(&place.home());
+    fs::remove_file(place.home().join("link not utf-8")).unwrap();
+}
+
 #[test]
 fn restic_checks_and_restores_our_archives() {
     let place = Place::new();
-    everything(&place.home());
+    everything_that_restic_keeps(&place);
     let first = place.back_up();
     fs::write(place.home().join("letter.txt"), "Dear Bob,\n").unwrap();
     fs::remove_file(place.home().join("large")).unwrap();
@@ -35,7 +41,7 @@ fn restic_checks_and_restores_our_archives() {
 #[test]
 fn we_read_and_restore_archives_that_restic_made_and_go_on_in_its_repository() {
     let place = Place::new();
-    everything(&place.home());
+    everything_that_restic_keeps(&place);
     let theirs = place.path("theirs");
     let run = |arguments: &[&str]| {
         let mut command = std::process::Command::new("restic");
