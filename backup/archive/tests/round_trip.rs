@@ -163,6 +163,29 @@ fn a_file_that_changes_while_it_is_read_makes_the_archive_incomplete() {
 }
 
 #[test]
+fn a_file_that_vanishes_is_named_and_the_rest_is_there() {
+    let place = Place::new();
+    fs::write(place.home().join("a"), noise(1, 4 << 20)).unwrap();
+    // So many that the walker is not through with them when reading begins.
+    for number in 0..2_000 {
+        fs::write(place.home().join(format!("b{number:04}")), [1]).unwrap();
+    }
+    let last = place.home().join("c");
+    fs::write(&last, "soon gone").unwrap();
+    let tell = {
+        let last = last.clone();
+        move |_| drop(fs::remove_file(&last))
+    };
+    let watch = Arc::new(Watch::new(Arc::default(), tell));
+    let made = place.engine.back_up(&place.request(place.plan()), &watch).unwrap();
+    let problems: Vec<_> = made.problems.named.iter().map(|it| (it.path.clone(), it.kind.clone())).collect();
+    assert_eq!(problems, [(path_bytes(&last), ProblemKind::Vanished)]);
+    assert!(!place.engine.archives().unwrap()[0].is_complete);
+    assert!(place.restore_to(&[made.archive.name], "out").is_complete());
+    assert_same(&place.home(), &place.restored("out"));
+}
+
+#[test]
 fn what_is_cancelled_leaves_no_archive_and_the_next_run_uses_what_was_packed() {
     let place = Place::new();
     for number in 0..40 {
