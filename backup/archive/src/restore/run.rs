@@ -142,6 +142,9 @@ fn free_above(path: &std::path::Path) -> u64 {
     there.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// What the names of one file have in common: archive, device, inode.
+type Key = (usize, u64, u64);
+
 /// A restore that is under way.
 struct Run<'a> {
     restore: &'a Restore,
@@ -153,7 +156,7 @@ struct Run<'a> {
     batch: Batch,
     folders: Folders,
     /// Files with several names: where the first one is, and as what.
-    linked: HashMap<(usize, u64, u64), (PathBytes, Option<(u64, u64)>)>,
+    linked: HashMap<Key, (PathBytes, Option<(u64, u64)>)>,
     /// A folder that cannot be gone into.
     closed: Option<PathBytes>,
     set_owner: bool,
@@ -230,7 +233,7 @@ impl Run<'_> {
         Ok((place, action))
     }
 
-    fn remember(&mut self, key: (usize, u64, u64), path: &PathBytes, is: Option<(u64, u64)>) {
+    fn remember(&mut self, key: Key, path: &PathBytes, is: Option<(u64, u64)>) {
         if self.linked.len() < LINKED_LIMIT {
             self.linked.insert(key, (path.clone(), is));
         }
@@ -354,7 +357,7 @@ impl Run<'_> {
     }
 }
 
-fn key(found: &Found) -> Option<(usize, u64, u64)> {
+fn key(found: &Found) -> Option<Key> {
     let (device, inode) = found.entry.same_as.filter(|_| found.listed.kind != EntryKind::Folder)?;
     Some((found.archive, device, inode))
 }

@@ -70,6 +70,8 @@ pub(super) fn node(folder: impl std::os::fd::AsFd, name: &[u8], stat: &Stat) -> 
         FileType::Socket => NodeType::Socket,
         FileType::RegularFile | FileType::Unknown => NodeType::File,
     };
+    #[allow(clippy::useless_conversion, reason = "it is a smaller number on other processors")]
+    let links = u64::from(stat.st_nlink);
     let mut meta = Metadata {
         mode: Some(mode_to_go(stat.st_mode)),
         mtime: time(stat.st_mtime, stat.st_mtime_nsec as i64),
@@ -80,7 +82,7 @@ pub(super) fn node(folder: impl std::os::fd::AsFd, name: &[u8], stat: &Stat) -> 
         inode: stat.st_ino,
         device_id: stat.st_dev,
         size: if matches!(kind, NodeType::File) { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
-        links: if matches!(kind, NodeType::Dir) { 0 } else { u64::from(stat.st_nlink) },
+        links: if matches!(kind, NodeType::Dir) { 0 } else { links },
         ..Metadata::default()
     };
     if !matches!(kind, NodeType::Symlink { .. }) {

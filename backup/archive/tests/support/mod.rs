@@ -1,5 +1,5 @@
 //! What the tests of archives share: trees of files, what they are compared by, the stock `restic`.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "each test file uses a part; a test may panic")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
