@@ -1,5 +1,7 @@
 //! A backup that is killed in the middle leaves a sound repository, and the next one goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Damage costs what is damaged, is named, and never ends the process.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Forgetting archives: what others need stays, and packs go only whole.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeSet;

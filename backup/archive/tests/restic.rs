@@ -1,5 +1,7 @@
 //! The stock `restic` checks and restores what we make, and we read what it makes.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Restoring: nothing unknown is touched, nothing leads out of the target, nothing is half-written.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

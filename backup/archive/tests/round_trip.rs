@@ -1,5 +1,7 @@
 //! What goes in comes out.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;
