@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-backup", &["dci-proto"]),
+    ("shoal-archive", &["shoal-backup"]),
     ("shoal-flow", &[]),
     ("shoal-client", &[]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),

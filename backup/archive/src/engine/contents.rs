@@ -1,0 +1,53 @@
+//! Pieces of files, each compared with its name.
+
+use std::fmt;
+
+use bytes::Bytes;
+use rustic_core::BlobId;
+use rustic_core::repofile::BlobType;
+
+use super::isolate::fenced;
+use super::locks::Lock;
+use super::{Engine, Indexed, isolated, object_name, sha256_of};
+use crate::entry::ContentId;
+use crate::error::{ArchiveError, in_one_line};
+use crate::repository::ReadContents;
+
+/// The repository with its index in memory.
+pub(super) struct Contents {
+    repository: Indexed,
+    _lock: Lock,
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(super) fn read_contents(&self) -> Result<Contents, ArchiveError> {
+        let lock = Lock::to_read(&self.folder)?;
+        let repository = isolated("read the index", || self.indexed(&self.files()))?;
+        Ok(Contents { repository, _lock: lock })
+    }
+}
+
+impl ReadContents for Contents {
+    /// Not on a thread of its own: there are too many. Whoever restores is on one; a panic is caught here too.
+    fn read(&self, id: &ContentId) -> Result<Bytes, ArchiveError> {
+        let damaged = |why: String| {
+            let pack = self.repository.get_index_entry(&id.0).ok().map(|entry| object_name(&entry.pack));
+            ArchiveError::Damaged { what: format!("a piece of a file ({:.12})", id.to_string()), pack, why }
+        };
+        let bytes = fenced("read a file", || {
+            let read = self.repository.get_blob_cached(&BlobId::from(id.0), BlobType::Data);
+            read.map_err(|error| damaged(in_one_line(&error.display_log())))
+        })?;
+        // Each piece is authenticated, but a pack in the place of another would be as well.
+        if sha256_of(&bytes) != object_name(&id.0) {
+            return Err(damaged("it is not what its name says".to_owned()));
+        }
+        Ok(bytes)
+    }
+}
