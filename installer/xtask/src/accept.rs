@@ -28,6 +28,13 @@ pub(crate) struct Options {
     binary: Option<PathBuf>,
 }
 
+impl Options {
+    /// All of them, with this `shoal`.
+    pub(crate) fn of(binary: PathBuf) -> Self {
+        Self { binary: Some(binary), ..Self::default() }
+    }
+}
+
 /// A script and the environment it is run with.
 struct Check {
     script: &'static str,

@@ -22,6 +22,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// To try this one.
+    pub(crate) fn of(binary: PathBuf) -> Self {
+        Self { binary: Some(binary) }
+    }
+
     /// The program to try, wherever it is started from.
     pub(crate) fn binary(&self) -> Result<PathBuf> {
         let binary = self.binary.clone().map_or_else(release_binary, Ok)?;

@@ -39,6 +39,14 @@ pub(crate) fn installed(program: &str) -> bool {
 /// The `shoal` binary users run, built now.
 pub(crate) fn release_binary() -> Result<PathBuf> {
     step("build", cargo().args(["build", "--release", "--locked", "--package", "shoal", "--bin", "shoal"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
-    Ok(target.join("release/shoal"))
+    Ok(target_directory().join("release/shoal"))
+}
+
+/// The `shoal` binary developers run, as the last build left it.
+pub(crate) fn debug_binary() -> PathBuf {
+    target_directory().join("debug/shoal")
+}
+
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from)
 }

@@ -32,7 +32,7 @@ use faults::Hand;
 use journal::Journal;
 use plan::Kind;
 
-use crate::steps::{cargo, release_binary, step, workspace_root};
+use crate::steps::{cargo, debug_binary, release_binary, step, workspace_root};
 
 /// How often faults are looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,6 +82,9 @@ pub(crate) struct Options {
     /// With the binary users run, instead of the one developers do.
     #[arg(long)]
     release: bool,
+    /// The `shoal` to try; by default a build of this tree.
+    #[arg(long, conflicts_with = "release")]
+    binary: Option<PathBuf>,
     /// Keep the work directory even if all is well.
     #[arg(long)]
     keep: bool,
@@ -104,14 +107,15 @@ impl Options {
 }
 
 /// What is checked on every change: a short run of all kinds of faults, another one each time.
-pub(crate) fn verify() -> Result<()> {
-    run(&<Options as clap::Parser>::parse_from(["chaos", "--minutes", VERIFY_MINUTES]))
+pub(crate) fn verify(binary: PathBuf) -> Result<()> {
+    let options = <Options as clap::Parser>::parse_from(["chaos", "--minutes", VERIFY_MINUTES]);
+    run(&Options { binary: Some(binary), ..options })
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let by_time = || std::time::UNIX_EPOCH.elapsed().map_or(1, |elapsed| elapsed.as_secs());
     let seed = options.seed.unwrap_or_else(by_time);
-    let binary = binary(options.release)?;
+    let binary = options.binary.clone().map_or_else(|| build(options.release), Ok)?;
     let top = workspace_root().join("target/chaos");
     let folder = top.join(format!("{seed}-{}", std::process::id()));
     disk::sweep_stale(&top);
@@ -135,13 +139,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bail!("chaos found violations; all it left is in {}; again: {}", folder.display(), options.again(seed))
 }
 
-fn binary(release: bool) -> Result<PathBuf> {
+fn build(release: bool) -> Result<PathBuf> {
     if release {
         return release_binary();
     }
     step("build", cargo().args(["build", "--locked", "--package", "shoal", "--bin", "shoal"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
-    Ok(target.join("debug/shoal"))
+    Ok(debug_binary())
 }
 
 /// The kinds of faults this machine allows; why others are left out is told.
