@@ -59,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-backup", &["dci-proto"]),
     ("shoal-archive", &["shoal-backup"]),
+    ("shoal-backup-service", &["dci-proto", "shoal-archive", "shoal-backup", "shoal-files"]),
     ("shoal-flow", &[]),
     ("shoal-client", &[]),
     ("shoal-mailbox", &["dci-proto", "shoal-files"]),

@@ -1,0 +1,1 @@
+//! On disk: the catalogue of an owner, and objects in the layout of restic.

@@ -1,0 +1,1 @@
+//! Copies that this agent holds for others.

@@ -1,0 +1,1 @@
+//! Archives looked at and restored, from here or from peers; drills.
