@@ -32,6 +32,12 @@ pub const LEDGER_CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 pub const RESERVE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Bytes of files that are sent or received, kept at most unless said otherwise.
 pub const FILES_CAP_BYTES_DEFAULT: u64 = 20 * 1000 * 1000 * 1000;
+/// Bytes of others' backups, kept at most unless said otherwise.
+pub const BACKUP_SHARE_BYTES_DEFAULT: u64 = 100 * 1000 * 1000 * 1000;
+/// How long what an owner deleted is kept unless said otherwise.
+pub const BACKUP_GRACE_DEFAULT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Names this computer, over what `agent.toml` says. For several agents on one computer that play different ones.
+pub const MACHINE_VARIABLE: &str = "SHOAL_MACHINE";
 /// Names the program that asks disks how they do, over what `agent.toml` says; empty: none is asked.
 pub const SMARTCTL_VARIABLE: &str = "SHOAL_SMARTCTL";
 /// Seconds between two looks for garbage, at most.
@@ -64,6 +70,33 @@ pub struct FilesConfig {
 impl Default for FilesConfig {
     fn default() -> Self {
         Self { cap_bytes: FILES_CAP_BYTES_DEFAULT, reserve_bytes: RESERVE_BYTES_DEFAULT }
+    }
+}
+
+/// What this computer gives to others' backups, and what is to be known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// Bytes of others' backups, at most; 0: none are taken.
+    pub share_bytes: u64,
+    /// Bytes of the disk's free space never touched.
+    pub reserve_bytes: u64,
+    /// How long what its owner deleted is kept.
+    pub grace: Duration,
+    /// What stands for this computer: agents of which it is the same never hold each other's copies. `None`: what the system says.
+    pub machine: Option<String>,
+    /// Whether the link is paid by volume.
+    pub metered: bool,
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self {
+            share_bytes: BACKUP_SHARE_BYTES_DEFAULT,
+            reserve_bytes: RESERVE_BYTES_DEFAULT,
+            grace: BACKUP_GRACE_DEFAULT,
+            machine: None,
+            metered: false,
+        }
     }
 }
 
@@ -171,6 +204,8 @@ pub struct AgentConfig {
     pub run: OwnersWord,
     /// Files that are sent and received.
     pub files: FilesConfig,
+    /// Others' backups.
+    pub backup: BackupConfig,
     /// How long things take; of these only the garbage's grace is in the file.
     pub timing: Timing,
     /// How long and how much the log of messages keeps.
@@ -237,6 +272,7 @@ struct ConfigFile {
     message_log: Option<MessageLog>,
     run: Option<RunFile>,
     files: Option<FilesFile>,
+    backup: Option<BackupFile>,
     #[serde(default)]
     store: Vec<StoreFile>,
 }
@@ -254,6 +290,16 @@ struct StoreFile {
 struct FilesFile {
     cap_bytes: Option<u64>,
     reserve_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupFile {
+    share_bytes: Option<u64>,
+    reserve_bytes: Option<u64>,
+    grace_s: Option<u64>,
+    machine: Option<String>,
+    metered: Option<bool>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -319,6 +365,7 @@ impl AgentConfig {
             smart: SmartConfig::default(),
             run: OwnersWord::default(),
             files: FilesConfig::default(),
+            backup: BackupConfig::default(),
             timing: Timing::default(),
             message_log: MessageLog::default(),
             program: None,
@@ -341,6 +388,8 @@ impl AgentConfig {
         }
         config.apply_overrides(overrides);
         set(&mut config.smart.program, std::env::var_os(SMARTCTL_VARIABLE).map(PathBuf::from));
+        let machine = std::env::var(MACHINE_VARIABLE).ok().filter(|machine| !machine.is_empty());
+        config.backup.machine = machine.or(config.backup.machine);
         config.check(&path)?;
         Ok(config)
     }
@@ -409,6 +458,12 @@ impl AgentConfig {
         let files = file.files.unwrap_or_default();
         set(&mut self.files.cap_bytes, files.cap_bytes);
         set(&mut self.files.reserve_bytes, files.reserve_bytes.or(reserve_bytes));
+        let backup = file.backup.unwrap_or_default();
+        set(&mut self.backup.share_bytes, backup.share_bytes);
+        set(&mut self.backup.reserve_bytes, backup.reserve_bytes.or(reserve_bytes));
+        set(&mut self.backup.grace, backup.grace_s.map(Duration::from_secs));
+        set(&mut self.backup.metered, backup.metered);
+        self.backup.machine = backup.machine;
         Ok(())
     }
 
@@ -427,6 +482,7 @@ impl AgentConfig {
             set(&mut store.reserve_bytes, overrides.reserve_bytes);
         }
         set(&mut self.files.reserve_bytes, overrides.reserve_bytes);
+        set(&mut self.backup.reserve_bytes, overrides.reserve_bytes);
     }
 
     fn check(&self, path: &Path) -> Result<(), AgentError> {
@@ -475,6 +531,7 @@ impl AgentConfig {
             message_log: None,
             run: None,
             files: None,
+            backup: None,
             store: self.stores.iter().map(store).collect(),
         }
     }

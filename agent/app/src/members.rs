@@ -83,6 +83,11 @@ impl MemberBook {
         all
     }
 
+    /// What is known of all members, this agent too.
+    pub(crate) fn records(&self) -> Vec<AgentRecord> {
+        self.state().records.clone()
+    }
+
     /// Whether a member holds the ledger, and so has a say in it.
     pub(crate) fn holds_ledger(&self, agent: AgentId) -> bool {
         let state = self.state();

@@ -69,6 +69,8 @@ impl AgentOptions {
             .args(["--listen", &self.address(2).to_string(), "--no-announce", "--end-with-stdin", "--data"])
             .arg(&self.data)
             .args(&self.arguments)
+            // Each stands for a computer of its own: else none would hold copies of another's backup.
+            .env("SHOAL_MACHINE", self.name())
             .env("SHOAL_ADMIN_PASSWORD", PASSWORD);
         command
     }

@@ -118,6 +118,8 @@ impl Fleet {
                     .args(["--listen", &agent.listen.to_string(), "--cap", &self.cap_bytes.to_string()])
                     // No announcement: a demo on one machine is nobody else's pool to join.
                     .args(["--no-announce", "--end-with-stdin"])
+                    // Each stands for a computer of its own: else none would hold copies of another's backup.
+                    .env(crate::config::MACHINE_VARIABLE, &agent.name)
                     .arg("--data")
                     .arg(&agent.data)
                     .env("SHOAL_ADMIN_PASSWORD", &self.password)
