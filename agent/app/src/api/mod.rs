@@ -5,6 +5,7 @@
 //! and its assets wants to know who asks (`caller`).
 
 mod audit;
+pub mod backup;
 pub mod boards;
 mod caller;
 mod care;

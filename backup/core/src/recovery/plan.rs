@@ -3,12 +3,15 @@
 //! There is no step that deletes: what the target has and the archives do not is left alone, and so is what stands in the
 //! way with another kind, such as a folder where the archive has a file.
 
+use serde::{Deserialize, Serialize};
+
 use super::listing::{Checked, Entry, EntryKind, NotSorted, tree_order};
 use super::sequential::{FromArchive, Sequential};
 use crate::plan::PathBytes;
 
 /// What to do with files that are there and differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Existing {
     /// They are overwritten.
     #[default]

@@ -1,0 +1,3 @@
+//! Backups over HTTP: setting up, runs, peers, archives, restores.
+
+pub mod types;

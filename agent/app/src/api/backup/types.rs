@@ -1,0 +1,385 @@
+//! What the API says and takes about backups, as JSON.
+
+use serde::{Deserialize, Serialize};
+use shoal_backup::drill::Proof;
+use shoal_backup::plan::{PathBytes, Plan};
+use shoal_backup::recovery::{EntryKind, Existing};
+use shoal_backup::schedule::Mode;
+
+/// `GET /api/v1/backup`: how the backup of this PC stands, and what it holds for others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackupView {
+    /// Whether this PC is backed up.
+    pub is_set_up: bool,
+    /// One sentence.
+    pub verdict: String,
+    /// What the owner has to know, in sentences; none: all is well.
+    pub alerts: Vec<String>,
+    /// The run that is on, or waits.
+    pub run: Option<RunView>,
+    /// What the last run that ended came to.
+    pub last_run: Option<LastRunView>,
+    /// When the next one is due, ms since 1970.
+    pub next_ms: Option<u64>,
+    /// Archives there are.
+    pub archives: u64,
+    /// Bytes of the repository.
+    pub repository_bytes: u64,
+    /// Who holds copies.
+    pub peers: Vec<PeerView>,
+    /// The last time that restoring was proven.
+    pub proof: Option<Proof>,
+    /// How long a full restore would take, ms.
+    pub full_restore_ms: Option<u64>,
+    /// What this PC holds for others.
+    pub holding: HoldingView,
+}
+
+/// A run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunView {
+    /// What it makes.
+    pub mode: Mode,
+    /// Why it does not go on now, if so.
+    pub waits_for: Option<String>,
+    /// Files looked at.
+    pub files: u64,
+    /// Bytes of files looked at.
+    pub bytes: u64,
+    /// Bytes a second.
+    pub bytes_per_s: u64,
+    /// How long it will still take, going by the last archive, ms.
+    pub eta_ms: Option<u64>,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastRunView {
+    /// When it ended, ms since 1970.
+    pub ended_ms: u64,
+    /// The archive that it made.
+    pub archive: Option<u64>,
+    /// Why it made none.
+    pub error: Option<String>,
+}
+
+/// An agent that holds a copy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its id.
+    pub agent: String,
+    /// Its name.
+    pub name: String,
+    /// Whether an admin assigned it.
+    pub assigned: bool,
+    /// For how long it has not answered, ms.
+    pub away_ms: Option<u64>,
+    /// Bytes that count there.
+    pub held_bytes: u64,
+    /// Bytes that it lacks.
+    pub lacking_bytes: u64,
+    /// How long sending them will take at the present rate, ms.
+    pub eta_ms: Option<u64>,
+    /// It gave wrong bytes.
+    pub is_distrusted: bool,
+    /// It has no room.
+    pub is_full: bool,
+}
+
+/// What this PC holds for others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HoldingView {
+    /// Bytes it gives at most.
+    pub share_bytes: u64,
+    /// Bytes of that which are used.
+    pub used_bytes: u64,
+    /// For whom.
+    pub owners: Vec<HeldView>,
+}
+
+/// A copy that this PC holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldView {
+    /// The owner's id.
+    pub owner: String,
+    /// Its name, if it is in the pool.
+    pub name: Option<String>,
+    /// Bytes of the copy.
+    pub held_bytes: u64,
+    /// Objects that are missing.
+    pub lacking: u64,
+    /// Archives in it.
+    pub archives: u32,
+}
+
+/// `POST /api/v1/backup`: set it up.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitRequest {
+    /// What to keep and how; none: the proposal of [`PlanView`].
+    pub plan: Option<Plan>,
+}
+
+/// The recovery kit: shown to admins only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KitView {
+    /// Opens the repository.
+    pub passphrase: String,
+    /// Whose backup it is: the agent's id.
+    pub owner: String,
+    /// All of it as a text to print.
+    pub text: String,
+}
+
+/// `GET /api/v1/backup/plan`, and what `PUT` answers; `PUT` takes a [`Plan`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanView {
+    /// The plan, or what is proposed.
+    pub plan: Plan,
+    /// It is proposed only.
+    pub is_proposal: bool,
+}
+
+/// `POST /api/v1/backup/run`: make an archive now. `DELETE`: end the run that is on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// What to make.
+    pub mode: Mode,
+}
+
+/// `PUT /api/v1/backup/peers`: who holds copies because an admin says so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeersRequest {
+    /// Names or ids of agents.
+    pub assigned: Vec<String>,
+}
+
+/// Whose archives: of this PC, or of another with its recovery kit. As JSON in a body; never in an address.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// The owner's id or name; none: this PC.
+    pub owner: Option<String>,
+    /// Its passphrase, if it is another's.
+    pub passphrase: Option<String>,
+}
+
+/// `POST /api/v1/backup/archives` with a [`Which`]: the newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ArchiveView {
+    /// Its number; 0 if another program made it.
+    pub number: u64,
+    /// The name of its snapshot.
+    pub id: String,
+    /// When it was begun, ms since 1970.
+    pub made_ms: i64,
+    /// How; none if another program made it.
+    pub mode: Option<Mode>,
+    /// Whether every file is in it.
+    pub is_complete: bool,
+    /// Which files are not, and why.
+    pub problems: String,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that were added for it.
+    pub added_bytes: u64,
+    /// Peers that have all of it; none where it is not known.
+    pub copies: Option<usize>,
+    /// Peers that should.
+    pub copies_wanted: Option<usize>,
+    /// The folders that it is of.
+    pub roots: Vec<String>,
+}
+
+/// `POST /api/v1/backup/files`: what is in a folder of an archive.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesRequest {
+    /// Whose.
+    #[serde(default)]
+    pub which: Which,
+    /// The archive's number.
+    pub archive: u64,
+    /// The folder; none: the top.
+    #[serde(default)]
+    pub folder: Option<PathBytes>,
+    /// After which name, for the next page.
+    #[serde(default)]
+    pub after: Option<PathBytes>,
+}
+
+/// A page of entries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FilesPage {
+    /// In their order.
+    pub entries: Vec<EntryView>,
+    /// There are more: ask again after the last one.
+    pub more: bool,
+}
+
+/// A file or folder in an archive.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Its path.
+    pub path: PathBytes,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its length.
+    pub size_bytes: u64,
+    /// When it was changed, ms since 1970.
+    pub modified_ms: i64,
+    /// Archives that it is in, where that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<u64>,
+}
+
+/// `POST /api/v1/backup/diff`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffRequest {
+    /// Whose.
+    #[serde(default)]
+    pub which: Which,
+    /// The older archive's number.
+    pub from: u64,
+    /// The newer one's.
+    pub to: u64,
+}
+
+/// What differs, the first [`DIFFERENCES_LIMIT`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiffView {
+    /// In the order of paths.
+    pub differences: Vec<DifferenceView>,
+    /// There are more.
+    pub more: bool,
+}
+
+/// Differences in an answer, at most.
+pub const DIFFERENCES_LIMIT: usize = 10_000;
+
+/// A difference.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DifferenceView {
+    /// `added`, `removed` or `changed`.
+    pub what: String,
+    /// The entry, as the newer archive has it if it does.
+    pub entry: EntryView,
+}
+
+/// `POST /api/v1/backup/find`: entries whose name or path is like a pattern, in all archives.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindRequest {
+    /// Whose.
+    #[serde(default)]
+    pub which: Which,
+    /// The pattern, such as `*.odt`.
+    pub pattern: String,
+}
+
+/// `POST /api/v1/backup/restore`: answers [`RestorePlanView`] if it is to be tried only, else [`RestoreBegun`].
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// Whose.
+    #[serde(default)]
+    pub which: Which,
+    /// The archive's number.
+    pub archive: u64,
+    /// Everything up to it, the later ones winning, not only it.
+    #[serde(default)]
+    pub up_to: bool,
+    /// Only these paths and what is in them; none: everything.
+    #[serde(default)]
+    pub paths: Vec<PathBytes>,
+    /// The folder to put it under; none: where it was.
+    #[serde(default)]
+    pub target: Option<PathBytes>,
+    /// What happens to files that are there and differ.
+    #[serde(default)]
+    pub existing: Existing,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a restore would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RestorePlanView {
+    /// Files that would be made, replaced, left as they are, kept though they differ; folders; bytes to write.
+    pub totals: serde_json::Value,
+    /// Free where it would go.
+    pub free_bytes: Option<u64>,
+    /// Bytes to fetch from peers, as far as known.
+    pub fetch_bytes: u64,
+    /// The first steps, in sentences.
+    pub steps: Vec<String>,
+    /// What could not be read.
+    pub failures: Vec<String>,
+}
+
+/// A restore has begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RestoreBegun {
+    /// Its number.
+    pub restore: u64,
+}
+
+/// `GET /api/v1/backup/restores[/N]`; `DELETE` ends one; `POST …/N/first` with a [`FirstRequest`] has a path come first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RestoreView {
+    /// Its number.
+    pub restore: u64,
+    /// Whose archive.
+    pub owner: String,
+    /// Which.
+    pub archive: u64,
+    /// Where to.
+    pub target: String,
+    /// `waiting`, `running`, `done`, `done with failures`, `failed` or `cancelled`.
+    pub state: String,
+    /// Files so far.
+    pub files: u64,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// All bytes, if known.
+    pub bytes_total: Option<u64>,
+    /// Bytes fetched from peers.
+    pub fetched_bytes: u64,
+    /// Bytes a second.
+    pub bytes_per_s: u64,
+    /// How long it will still take, ms.
+    pub eta_ms: Option<u64>,
+    /// Why it failed, as a whole.
+    pub error: Option<String>,
+    /// Files that did not come back, and why; the first of them.
+    pub failures: Vec<String>,
+    /// How many did not.
+    pub failed_files: u64,
+}
+
+/// A path that is to come first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstRequest {
+    /// As in the archive.
+    pub path: PathBytes,
+}
+
+/// `GET /api/v1/backup/owners`: whose copies can be seen in the pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OwnerView {
+    /// The owner's id.
+    pub owner: String,
+    /// Its name, if it is in the pool.
+    pub name: Option<String>,
+    /// Archives, as the holder that knows most says.
+    pub archives: u32,
+    /// Names of the agents that hold copies and answer.
+    pub holders: Vec<String>,
+}
