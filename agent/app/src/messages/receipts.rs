@@ -16,8 +16,10 @@ use super::draft::{Draft, SendError, Target, new_id};
 
 /// How long a receipt is good for: it is asked for again by sending the message again.
 const RECEIPT_LIFE: Duration = Duration::from_secs(10 * 60);
-/// How long receipts for one sender are gathered after some have gone. The first goes at once.
+/// How long receipts for one sender are gathered after so many went at once; after fewer the next go at once too, since then
+/// nothing is saved, and who asked for one thing would wait for what was done.
 const GATHER: Duration = Duration::from_millis(2);
+const GATHER_FROM: usize = 8;
 /// Receipts that wait for one sender, at most. One that is dropped is asked for again.
 const WAITING_LIMIT: usize = 8_192;
 
@@ -113,7 +115,7 @@ impl Messages {
         // What is told in the same breath goes along.
         tokio::task::yield_now().await;
         while let Some(receipts) = self.receipts.next(sender) {
-            let full = receipts.len() == RECEIPTS_LIMIT;
+            let gathers = (GATHER_FROM..RECEIPTS_LIMIT).contains(&receipts.len());
             if sender == self.agent {
                 self.take_receipts(sender, receipts).await;
             } else {
@@ -122,7 +124,7 @@ impl Messages {
                     Err(error) => tracing::error!(%error, "receipts cannot be written"),
                 }
             }
-            if !full {
+            if gathers {
                 tokio::time::sleep(GATHER).await;
             }
         }
