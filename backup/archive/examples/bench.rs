@@ -1,11 +1,11 @@
-//! What archives cost, beside the stock `restic` on the same files:
+//! What archives cost, beside the stock `restic` and `borg` on the same files:
 //!
 //! ```text
 //! cargo run --release -p shoal-archive --example bench -- FOLDER [FILES] [MIB]
 //! ```
 //!
 //! FOLDER is made and must not exist; it takes about five times what is backed up. Files: 50,000 small ones (0.5 to 12 KiB,
-//! half text) and 1 GiB in eight large ones (half noise, half text). Jobs: first backup, one with no change, one with 1 % of
+//! half text) and 2 GiB in eight large ones (half noise, half text). Jobs: first backup, one with no change, one with 1 % of
 //! the small files changed, restore of everything. Each job is a process of its own: processor seconds of user and system,
 //! seconds on the clock, most memory, as the system counts them for that process. The clock says little on a busy machine.
 
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["--back-up", repository, folder, number] => back_up(Path::new(repository), folder, number.parse()?),
         ["--restore", repository, target] => restore(Path::new(repository), Path::new(target)),
-        [folder] => measure(Path::new(folder), 50_000, 1_024),
+        [folder] => measure(Path::new(folder), 50_000, 2_048),
         [folder, files, mib] => measure(Path::new(folder), files.parse()?, mib.parse()?),
         _ => Err("usage: bench FOLDER [FILES MIB]".into()),
     }
@@ -66,9 +66,10 @@ fn measure(folder: &Path, files: usize, mib: usize) -> Result<()> {
     let folder = folder.canonicalize()?;
     let home = folder.join("home");
     make_files(&home, files, mib)?;
-    let (ours, theirs) = (folder.join("shoal"), folder.join("restic"));
+    let (ours, theirs, others) = (folder.join("shoal"), folder.join("restic"), folder.join("borg"));
     Engine::init(&ours, PASSPHRASE, "pc")?;
     job("restic init", restic(&theirs, &["init", "--repository-version", "2"]))?;
+    job("borg init", borg(&others, &["init", "-e", "repokey-blake2", text(&others)?]))?;
     println!("{files} small files, {mib} MiB in large ones\n{:28}{:>8}{:>8}{:>10}", "", "CPU s", "clock s", "peak MiB");
     for (number, name) in [(1, "first"), (2, "no change"), (3, "1 % changed")] {
         if number == 3 {
@@ -78,11 +79,18 @@ fn measure(folder: &Path, files: usize, mib: usize) -> Result<()> {
         }
         job(&format!("{name}: shoal"), itself(&["--back-up", text(&ours)?, text(&home)?, &number.to_string()])?)?;
         job(&format!("{name}: restic"), restic(&theirs, &["backup", "--host", "pc", text(&home)?]))?;
+        let archive = format!("{}::{number}", text(&others)?);
+        job(&format!("{name}: borg"), borg(&others, &["create", "--compression", "zstd,1", &archive, text(&home)?]))?;
     }
     job("restore: shoal", itself(&["--restore", text(&ours)?, text(&folder.join("out-shoal"))?])?)?;
     let target = folder.join("out-restic");
     job("restore: restic", restic(&theirs, &["restore", "latest", "--target", text(&target)?]))?;
-    for (name, repository) in [("shoal", &ours), ("restic", &theirs)] {
+    let target = folder.join("out-borg");
+    fs::create_dir(&target)?;
+    let mut extract = borg(&others, &["extract", &format!("{}::3", text(&others)?)]);
+    extract.current_dir(&target);
+    job("restore: borg", extract)?;
+    for (name, repository) in [("shoal", &ours), ("restic", &theirs), ("borg", &others)] {
         println!("stored by {name}: {} MiB", size_of(repository)? >> 20);
     }
     Ok(())
@@ -105,6 +113,12 @@ fn restic(repository: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+fn borg(repository: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("borg");
+    command.args(arguments).env("BORG_PASSPHRASE", PASSPHRASE).env("BORG_BASE_DIR", repository.with_extension("base"));
+    command
+}
+
 /// Runs a command and prints what it took. A small Python program waits for it: what the system counts for children that have
 /// ended is asked of a process that had no others.
 fn job(name: &str, command: Command) -> Result<()> {
@@ -112,6 +126,7 @@ fn job(name: &str, command: Command) -> Result<()> {
     let report = std::env::temp_dir().join(format!("shoal-bench-{}", std::process::id()));
     let mut timed = Command::new("python3");
     timed.arg("-c").arg(TIMED).arg(&report).arg(command.get_program()).args(command.get_args());
+    timed.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
     for (name, value) in command.get_envs() {
         timed.env(name, value.unwrap_or_default());
     }

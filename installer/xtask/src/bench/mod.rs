@@ -25,6 +25,18 @@ pub(crate) enum Bench {
     Care(care::Options),
     /// Messages between two agents: how many a second, how long each takes, what the start of a program adds.
     Messages(messages::Options),
+    /// Archives, beside Debian's `restic` and `borg` on the same files: first backup, no change, 1 % changed, full restore.
+    Backup {
+        /// A folder to work in, which must not exist.
+        #[arg(long, default_value = "target/bench-backup")]
+        folder: std::path::PathBuf,
+        /// How many small files.
+        #[arg(long, default_value_t = 50_000)]
+        files: u64,
+        /// MiB in large ones.
+        #[arg(long, default_value_t = 2_048)]
+        mib: u64,
+    },
     /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
     Ledger {
         /// How many files.
@@ -42,6 +54,15 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Scrub(options) => scrub::run(options),
         Bench::Care(options) => care::run(options),
         Bench::Messages(options) => messages::run(options),
+        Bench::Backup { folder, files, mib } => {
+            let folder = std::path::absolute(folder)?;
+            let example = ["run", "--release", "--locked", "-p", "shoal-archive", "--example", "bench", "--"];
+            let measured =
+                step("bench backup", cargo().args(example).arg(&folder).args([files.to_string(), mib.to_string()]));
+            // Gigabytes that nobody looks at again.
+            std::fs::remove_dir_all(&folder)?;
+            measured
+        }
         Bench::Ledger { files, members } => {
             let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
             let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];
