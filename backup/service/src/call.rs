@@ -126,6 +126,22 @@ pub enum Ask {
         /// Whose.
         owner: AgentId,
     },
+    /// Which objects that the owner deleted do you keep for the grace time, after this name, in order? As [`Ask::Held`]. They can
+    /// be had as all others: what somebody else deleted in the owner's name comes back from here.
+    Trashed {
+        /// Whose.
+        owner: AgentId,
+        /// After which; none: from the first on.
+        after: Option<ObjectName>,
+    },
+    /// Somebody gave me wrong bytes for an object of yours; told by a holder to the owner, who may look into it. It is no proof:
+    /// who says so may lie. [`Answer::Done`].
+    Suspect {
+        /// Who gave them.
+        agent: AgentId,
+        /// Of which object.
+        name: ObjectName,
+    },
 }
 
 /// What comes back.
