@@ -1,0 +1,103 @@
+//! The recovery kit: what a person needs to get everything back when this PC is gone. Printed once, kept on paper.
+
+use std::fmt;
+
+use dci_proto::AgentId;
+use serde::Serialize;
+
+use super::passphrase::Passphrase;
+
+/// What is needed to get everything back.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Kit {
+    /// Opens the archives. Whoever has it can read them; without it nobody can.
+    pub passphrase: Passphrase,
+    /// Whose backup: under this id holders keep it.
+    pub owner: AgentId,
+    /// What the PC is called.
+    pub host: String,
+    /// Where copies are.
+    pub peers: Vec<KitPeer>,
+    /// All of that and how to restore, for paper.
+    pub text: String,
+}
+
+/// A PC with a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KitPeer {
+    /// Which.
+    pub agent: AgentId,
+    /// Its nickname.
+    pub name: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+}
+
+impl fmt::Debug for Kit {
+    /// Without the passphrase, which the text has too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kit").field("owner", &self.owner).field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
+
+impl Kit {
+    pub(super) fn new(passphrase: Passphrase, owner: AgentId, host: &str, peers: Vec<KitPeer>) -> Self {
+        let text = text(&passphrase, owner, host, &peers);
+        Self { passphrase, owner, host: host.to_owned(), peers, text }
+    }
+}
+
+fn text(passphrase: &Passphrase, owner: AgentId, host: &str, peers: &[KitPeer]) -> String {
+    let copies = if peers.is_empty() {
+        "  No PC holds a copy yet. Print this kit again when `shoal backup status` names some.\n".to_owned()
+    } else {
+        peers.iter().map(|peer| format!("  {} ({})\n", peer.name, peer.addresses.join(", "))).collect()
+    };
+    format!(
+        "RECOVERY KIT of {host}\n\
+         Keep it on paper or in a safe, not only on this PC. Who has it can read all of the backup; without the\n\
+         passphrase nobody can, not even you.\n\
+         \n\
+         Passphrase:  {}\n\
+         Owner:       {owner}\n\
+         \n\
+         Copies are on:\n{copies}\
+         \n\
+         With Shoal, on any PC, an old one or a new one:\n\
+         \x20 1. Install Shoal and join the pool:           shoal join TICKET\n\
+         \x20 2. See which archives there are:             shoal archives --owner {owner}\n\
+         \x20 3. See what would be restored, and where to: shoal restore --owner {owner} --to FOLDER --dry-run\n\
+         \x20 4. Restore:                                  shoal restore --owner {owner} --to FOLDER\n\
+         \x20 Both ask for the passphrase. One PC with a copy is enough, whichever it is.\n\
+         \n\
+         Without Shoal, on a PC that holds a copy (or with its disk):\n\
+         \x20 1. Install restic, 0.14 or newer (on Debian: apt-get install restic).\n\
+         \x20 2. The copy is a restic repository in the data folder of that PC's Shoal:\n\
+         \x20      restic -r DATA/backup/held/{owner}/repo snapshots\n\
+         \x20      restic -r DATA/backup/held/{owner}/repo restore latest --target FOLDER\n\
+         \x20    It asks for the passphrase: type it as above, with the dashes. Add --no-lock if the disk is read-only.\n",
+        passphrase.as_str()
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test says what failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_all_that_is_needed_and_its_debug_says_no_passphrase() {
+        let passphrase = Passphrase::generate().unwrap();
+        let peer = KitPeer { agent: AgentId([2; 32]), name: "den".into(), addresses: vec!["10.0.0.7:4920".into()] };
+        let kit = Kit::new(passphrase.clone(), AgentId([1; 32]), "desk", vec![peer]);
+        for needed in
+            [passphrase.as_str(), &AgentId([1; 32]).to_string(), "den (10.0.0.7:4920)", "shoal restore", "restic -r"]
+        {
+            assert!(kit.text.contains(needed), "{needed}");
+        }
+        assert!(kit.text.lines().all(|line| line.chars().count() < 140));
+        let json = serde_json::to_value(&kit).unwrap();
+        assert_eq!(json["passphrase"], passphrase.as_str());
+        assert!(!format!("{kit:?}").contains(passphrase.as_str()));
+    }
+}

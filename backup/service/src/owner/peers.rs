@@ -1,0 +1,216 @@
+//! Who holds copies: all members that answer are asked what they give, [`shoal_backup::peers`] chooses, who is chosen is asked to
+//! hold, who is replaced is told when others have everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use dci_proto::AgentId;
+use futures::StreamExt as _;
+use shoal_backup::peers::{Candidate, Choice, MachineId, Share, Unusable, Wanted, choose};
+
+use super::books::Books;
+use super::stored::Holder;
+use super::{Owner, Setup};
+use crate::call::{Answer, Ask, CallError, No, Room, Standing};
+use crate::network::Member;
+
+/// Members that are asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
+/// Members that are asked, at most.
+const MEMBERS_LIMIT: usize = 1_024;
+
+impl Owner {
+    /// Looks at everybody; who begins and who ends is noted and told.
+    pub(super) async fn choose_peers(&self, setup: &Setup) {
+        let members = self.parts.network.members();
+        if members.is_empty() {
+            // The pool is not known yet, or this PC is alone: nobody left it because of that.
+            let mut books = setup.books();
+            books.copies_missing = usize::from(books.plan.copies).saturating_sub(books.replication.peers().count());
+            return;
+        }
+        let reachable = members.iter().filter(|member| member.away_ms.is_none()).take(MEMBERS_LIMIT).cloned();
+        let asked = futures::stream::iter(reachable.collect::<Vec<_>>()).map(async |member| {
+            let answer = self.call(member.agent, Ask::Room, Bytes::new()).await;
+            (member.agent, answer)
+        });
+        let answers: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE).collect().await;
+        let rooms: BTreeMap<AgentId, Room> = answers
+            .into_iter()
+            .filter_map(|(agent, answer)| match answer {
+                Ok((Answer::Room(room), _)) => Some((agent, room)),
+                _ => None,
+            })
+            .collect();
+        let choice = {
+            let mut books = setup.books();
+            books.note_rooms(&members, &rooms);
+            let choice = self.choice(&books, &members, &rooms);
+            books.unusable = choice.unusable.iter().map(|(agent, why)| (*agent, said(*why).to_owned())).collect();
+            choice
+        };
+        let mut missing = choice.missing;
+        for agent in choice.begin {
+            missing += usize::from(!self.ask_to_hold(setup, agent).await);
+        }
+        let mut books = setup.books();
+        books.copies_missing = missing;
+        for agent in choice.end {
+            tracing::info!(peer = %agent.fingerprint(), "a peer holds a copy no more");
+            books.replication.unassign(agent);
+            books.state.holders.remove(&agent);
+            if members.iter().any(|member| member.agent == agent) {
+                books.state.releasing.insert(agent);
+            }
+        }
+        books.save_or_warn();
+    }
+
+    fn choice(&self, books: &Books, members: &[Member], rooms: &BTreeMap<AgentId, Room>) -> Choice {
+        let candidate = |member: &Member| {
+            let kept = books.state.holders.get(&member.agent).map(|holder| holder.room.clone());
+            // Of one that holds a copy and said nothing yet the best is thought.
+            let room = rooms
+                .get(&member.agent)
+                .cloned()
+                .or_else(|| kept.map(|room| room.unwrap_or_else(|| unknown(member))))?;
+            Some(Candidate {
+                agent: member.agent,
+                machine: room.machine,
+                site: member.site.clone(),
+                share: room.share,
+                uptime_permille: room.uptime_permille,
+                owners: room.owners,
+                away_ms: member.away_ms,
+                is_distrusted: books.state.distrusted().contains(&member.agent),
+            })
+        };
+        let candidates: Vec<Candidate> = members.iter().filter_map(candidate).collect();
+        let wanted = Wanted {
+            owner: self.own(),
+            machine: self.parts.machine_id,
+            site: self.parts.site.clone(),
+            copies: usize::from(books.plan.copies),
+            size_bytes: books.catalogue.state().size_bytes(),
+            assigned: books.plan.assigned.clone(),
+        };
+        // One that has no room for what it lacks counts as none until others have everything; what it has is not given up
+        // before. Whom an admin assigned stays.
+        let is_stuck = |agent: &AgentId| {
+            let full = books.peers.get(agent).is_some_and(|peer| peer.is_full || peer.refuses.is_some());
+            full && !books.replication.is_full_copy(*agent) && !books.plan.assigned.contains(agent)
+        };
+        let all: BTreeSet<AgentId> = books.replication.peers().collect();
+        let holders: BTreeMap<AgentId, bool> = all
+            .iter()
+            .filter(|agent| !is_stuck(agent))
+            .map(|agent| (*agent, books.replication.is_full_copy(*agent)))
+            .collect();
+        let candidates: Vec<Candidate> =
+            candidates.into_iter().filter(|it| !all.contains(&it.agent) || !is_stuck(&it.agent)).collect();
+        let mut choice = choose(&wanted, &candidates, &holders);
+        choice.begin.retain(|agent| !all.contains(agent));
+        let whole = holders.iter().filter(|(agent, whole)| **whole && !choice.end.contains(agent)).count();
+        if whole >= wanted.copies {
+            choice.end.extend(all.iter().filter(|agent| is_stuck(agent)));
+        }
+        choice
+    }
+
+    /// Asks one to hold a copy; true if it does.
+    async fn ask_to_hold(&self, setup: &Setup, agent: AgentId) -> bool {
+        match self.hold(agent).await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::info!(peer = %agent.fingerprint(), %error, "a peer would not hold a copy");
+                return false;
+            }
+        }
+        let member = self.parts.network.members().into_iter().find(|member| member.agent == agent);
+        let mut books = setup.books();
+        if let Err(error) = books.replication.assign(agent) {
+            tracing::warn!(%error, "a peer more than there may be");
+            return false;
+        }
+        if books.state.distrusted().contains(&agent) {
+            books.replication.distrust(agent);
+        }
+        books.state.releasing.remove(&agent);
+        let holder = books.state.holders.entry(agent).or_default();
+        if let Some(member) = member {
+            (holder.name, holder.addresses) = (member.name, member.addresses);
+        }
+        *books.peer(agent) = super::books::Peer { is_reachable: true, ..super::books::Peer::default() };
+        books.replication.reachable(agent, true);
+        books.save_or_warn();
+        tracing::info!(peer = %agent.fingerprint(), "a peer holds a copy from now on");
+        true
+    }
+
+    pub(super) async fn hold(&self, agent: AgentId) -> Result<Standing, CallError> {
+        match self.call(agent, Ask::Hold, Bytes::new()).await? {
+            (Answer::Standing(standing), _) if standing.holds => Ok(standing),
+            _ => Err(CallError::no(No::Refused, "it does not say that it holds a copy")),
+        }
+    }
+
+    /// Tells those that are replaced; who is away is told later.
+    pub(super) async fn release_peers(&self, setup: &Setup) {
+        let members = self.parts.network.members();
+        let releasing: Vec<AgentId> = setup.books().state.releasing.iter().copied().collect();
+        for agent in releasing {
+            let done = match members.iter().find(|member| member.agent == agent) {
+                // It left the pool.
+                None => true,
+                Some(member) if member.away_ms.is_some() => false,
+                Some(_) => match self.call(agent, Ask::Release, Bytes::new()).await {
+                    Ok(_) | Err(CallError::No { no: No::NotFound | No::Refused, .. }) => true,
+                    Err(_) => false,
+                },
+            };
+            if done {
+                let mut books = setup.books();
+                // It may have been chosen again meanwhile.
+                if !books.state.holders.contains_key(&agent) {
+                    books.peers.remove(&agent);
+                }
+                books.state.releasing.remove(&agent);
+                books.save_or_warn();
+            }
+        }
+    }
+}
+
+impl Books {
+    fn note_rooms(&mut self, members: &[Member], rooms: &BTreeMap<AgentId, Room>) {
+        for (agent, holder) in &mut self.state.holders {
+            if let Some(room) = rooms.get(agent) {
+                holder.room = Some(room.clone());
+            }
+            if let Some(member) = members.iter().find(|member| member.agent == *agent) {
+                let Holder { name, addresses, .. } = holder;
+                name.clone_from(&member.name);
+                if !member.addresses.is_empty() {
+                    addresses.clone_from(&member.addresses);
+                }
+            }
+        }
+    }
+}
+
+/// What is thought of a holder that has said nothing: it has room, and a computer of its own.
+fn unknown(member: &Member) -> Room {
+    let mut machine = [0; 16];
+    machine.copy_from_slice(&member.agent.0[..16]);
+    let share = Share { limit_bytes: u64::MAX, used_bytes: 0, free_bytes: u64::MAX, reserve_bytes: 0 };
+    Room { share, machine: MachineId(machine), uptime_permille: 0, owners: 0 }
+}
+
+fn said(why: Unusable) -> &'static str {
+    match why {
+        Unusable::Unknown => "it is not in the pool, or was not seen since this PC started",
+        Unusable::OwnMachine => "it runs on this very computer, which is lost together with what it keeps",
+        Unusable::SameMachine => "it runs on the same computer as another copy",
+        Unusable::NoRoom => "it gives no room, or too little",
+    }
+}

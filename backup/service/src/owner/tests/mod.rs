@@ -1,0 +1,1 @@
+//! The owner with real archives, a pool in memory and holders.
