@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shoal_backup::ObjectName;
+use shoal_backup::plan::PathBytes;
 
 /// Something did not work.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,15 @@ pub enum ArchiveError {
     /// Somebody else works on it.
     #[error("the repository in {} is in use: another backup or restore is running; try again when it has ended", .0.display())]
     Busy(PathBuf),
+    /// It was opened to be read.
+    #[error("the repository in {} was opened for restoring: nothing is backed up into it and nothing forgotten", .0.display())]
+    OnlyRead(PathBuf),
     /// There is no such archive.
     #[error("there is no archive {0} in the repository")]
     NoArchive(ObjectName),
+    /// There is no such folder.
+    #[error("there is no folder {0} in the archive")]
+    NoFolder(PathBytes),
     /// An object is not there or is not what its name says.
     #[error("{what} cannot be read: {why}")]
     Damaged {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! repository  the trait: what the rest of backup asks of an engine
+//! fetch       objects that are not on this disk are brought from elsewhere
 //! engine      its implementation over `rustic_core`, every call on a thread of its own
 //! walk        reads the files that a plan keeps; counts and names what it could not read
 //! restore     writes files back: planned first, one bad pack costs the files in it, nothing unknown is deleted
@@ -20,6 +21,7 @@ mod archive;
 mod engine;
 mod entry;
 mod error;
+mod fetch;
 mod repository;
 mod restore;
 mod walk;
@@ -29,9 +31,10 @@ pub use archive::{Archive, INCOMPLETE_TAG, TAG};
 pub use engine::Engine;
 pub use entry::{ContentId, Entry, Kind};
 pub use error::ArchiveError;
+pub use fetch::FetchObject;
 pub use repository::{
     ArchiveName, BackUp, BackedUp, Checked, Forgotten, Listing, Needs, Objects, ReadContents, Repository, StoredObject,
 };
-pub use restore::{FAILURES_LIMIT, Failure, Failures, Outcome, Preview, Restore, UNFINISHED_PREFIX};
+pub use restore::{FAILURES_LIMIT, Failure, Failures, First, Outcome, Preview, Restore, UNFINISHED_PREFIX};
 pub use walk::{NAMED_LIMIT, Problem, ProblemKind, Problems};
 pub use watch::{Progress, Watch};

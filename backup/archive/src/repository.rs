@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shoal_backup::plan::Plan;
+use shoal_backup::plan::{PathBytes, Plan};
 use shoal_backup::schedule::Mode;
 use shoal_backup::{ArchiveId, ObjectKind, ObjectName};
 
@@ -136,6 +136,16 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// There is none of that name, or the repository cannot be read.
     fn list(&self, archive: &ArchiveName) -> Result<Listing, ArchiveError>;
+
+    /// What is in an archive of these and what is in them, with the folders above them; none: everything. May have more than
+    /// that, if leaving it out is no less work.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    fn list_ticked(&self, archive: &ArchiveName, ticked: &[PathBytes]) -> Result<Listing, ArchiveError> {
+        let _ = ticked;
+        self.list(archive)
+    }
 
     /// For reading files.
     ///

@@ -17,6 +17,7 @@ use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, 
 use shoal_backup::{ObjectKind, ObjectName};
 
 use super::{object_name, sha256_of};
+use crate::fetch::FetchObject;
 use crate::repository::StoredObject;
 
 /// Packs that are kept open for reading.
@@ -30,6 +31,8 @@ pub(super) struct Files {
     holds_snapshots: AtomicBool,
     serial: AtomicU64,
     state: Mutex<State>,
+    /// Brings what is not here.
+    fetch: Option<Arc<dyn FetchObject>>,
 }
 
 #[derive(Debug, Default)]
@@ -43,8 +46,9 @@ struct State {
 }
 
 impl Files {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path, fetch: Option<Arc<dyn FetchObject>>) -> Self {
         Self {
+            fetch,
             folder: folder.to_owned(),
             holds_snapshots: AtomicBool::new(false),
             serial: AtomicU64::new(0),
@@ -138,7 +142,14 @@ impl Files {
         if let Some((_, file, size)) = self.state().open.iter().find(|(known, ..)| known == id) {
             return Ok((Arc::clone(file), *size));
         }
-        let file = File::open(self.path(kind, id))?;
+        let path = self.path(kind, id);
+        let file = match (File::open(&path), &self.fetch) {
+            (Err(error), Some(fetch)) if error.kind() == io::ErrorKind::NotFound => {
+                fetch.fetch(object_kind(kind), &object_name(id))?;
+                File::open(&path)?
+            }
+            (file, _) => file?,
+        };
         let size = file.metadata()?.len();
         let file = Arc::new(file);
         let mut state = self.state();
@@ -147,6 +158,37 @@ impl Files {
         }
         state.open.push((*id, Arc::clone(&file), size));
         Ok((file, size))
+    }
+
+    /// Fetches a pack again whose bytes are not what its name says. True if it did.
+    pub(super) fn mend(&self, pack: &Id) -> io::Result<bool> {
+        let Some(fetch) = &self.fetch else { return Ok(false) };
+        if let Ok(bytes) = fs::read(self.path(FileType::Pack, pack))
+            && sha256_of(&bytes) == object_name(pack)
+        {
+            return Ok(false);
+        }
+        fetch.fetch(ObjectKind::Pack, &object_name(pack))?;
+        self.state().open.retain(|(known, ..)| known != pack);
+        Ok(true)
+    }
+
+    /// Reads an object whole, fetched if it is not there or not what its name says.
+    fn read_whole(&self, kind: FileType, id: &Id) -> io::Result<Vec<u8>> {
+        let read = || {
+            let bytes = fs::read(self.path(kind, id))?;
+            if kind != FileType::Config && sha256_of(&bytes) != object_name(id) {
+                return Err(io::Error::other("its bytes are not what its name says; it is damaged"));
+            }
+            Ok(bytes)
+        };
+        match (read(), &self.fetch) {
+            (Err(_), Some(fetch)) if kind != FileType::Config => {
+                fetch.fetch(object_kind(kind), &object_name(id))?;
+                read()
+            }
+            (read, _) => read,
+        }
     }
 
     /// Calls `found` for each file of a kind.
@@ -222,12 +264,8 @@ impl ReadBackend for Files {
     }
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
-        let path = self.path(kind, id);
-        let bytes = fs::read(&path).map_err(|error| wrong("read", &path, &error))?;
-        if kind != FileType::Config && sha256_of(&bytes) != object_name(id) {
-            return Err(wrong("use", &path, &io::Error::other("its bytes are not what its name says; it is damaged")));
-        }
-        Ok(bytes.into())
+        let read = self.read_whole(kind, id).map_err(|error| wrong("read", &self.path(kind, id), &error))?;
+        Ok(read.into())
     }
 
     fn read_partial(&self, kind: FileType, id: &Id, _: bool, offset: u32, length: u32) -> RusticResult<Bytes> {

@@ -36,10 +36,12 @@ use rustic_core::repofile::{MasterKey, SnapshotFile, SnapshotId};
 use rustic_core::{
     ConfigOptions, Credentials, Id, IndexedFullStatus, KeyOptions, OpenStatus, RepositoryBackends, RepositoryOptions,
 };
+use shoal_backup::plan::PathBytes;
 use shoal_backup::{ObjectName, sha256};
 
 use crate::archive::Archive;
 use crate::error::ArchiveError;
+use crate::fetch::FetchObject;
 use crate::repository::{
     ArchiveName, BackUp, BackedUp, Checked, Forgotten, Listing, Needs, Objects, ReadContents, Repository,
 };
@@ -63,6 +65,7 @@ type Indexed = rustic_core::Repository<IndexedFullStatus>;
 pub struct Engine {
     folder: PathBuf,
     key: MasterKey,
+    fetch: Option<Arc<dyn FetchObject>>,
 }
 
 impl fmt::Debug for Engine {
@@ -105,7 +108,7 @@ impl Engine {
             return Err(ArchiveError::AlreadyThere(folder.to_owned()));
         }
         std::fs::create_dir_all(folder).map_err(|error| ArchiveError::io("make", folder, error))?;
-        let files = Arc::new(Files::new(folder));
+        let files = Arc::new(Files::new(folder, None));
         let key = isolated("make a repository", || {
             let mut options = ConfigOptions::default();
             options.set_compression = Some(COMPRESSION_LEVEL);
@@ -117,7 +120,7 @@ impl Engine {
             let made = unopened(&files)?.init(&Credentials::password(passphrase), &key, &options);
             Ok(made.map_err(ArchiveError::engine("make a repository"))?.key())
         })?;
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self { folder: folder.to_owned(), key, fetch: None })
     }
 
     /// Opens the repository in this folder.
@@ -125,10 +128,30 @@ impl Engine {
     /// # Errors
     /// There is none, the passphrase is wrong, or it is damaged.
     pub fn open(folder: &Path, passphrase: &str) -> Result<Self, ArchiveError> {
+        Self::open_over(folder, passphrase, None)
+    }
+
+    /// Opens the repository in this folder, of which parts may be missing: what is read and is not there, or is not what its
+    /// name says, is fetched into its place first. Configuration, keys, indexes and snapshots must be there, because nothing
+    /// else says which there are. Only for reading: it makes no archives and forgets none.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(folder: &Path, passphrase: &str, fetch: Arc<dyn FetchObject>) -> Result<Self, ArchiveError> {
+        Self::open_over(folder, passphrase, Some(fetch))
+    }
+
+    /// The same repository, for reading: see [`Self::open_with`].
+    #[must_use]
+    pub fn with_fetch(&self, fetch: Arc<dyn FetchObject>) -> Self {
+        Self { folder: self.folder.clone(), key: self.key.clone(), fetch: Some(fetch) }
+    }
+
+    fn open_over(folder: &Path, passphrase: &str, fetch: Option<Arc<dyn FetchObject>>) -> Result<Self, ArchiveError> {
         if !folder.join("config").exists() {
             return Err(ArchiveError::NoRepository(folder.to_owned()));
         }
-        let files = Arc::new(Files::new(folder));
+        let files = Arc::new(Files::new(folder, fetch.clone()));
         let key = isolated("open the repository", || {
             let opened = unopened(&files)?.open(&Credentials::password(passphrase));
             match opened {
@@ -137,7 +160,7 @@ impl Engine {
                 Err(error) => Err(ArchiveError::engine("open the repository")(error)),
             }
         })?;
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self { folder: folder.to_owned(), key, fetch })
     }
 
     /// The folder that it is in.
@@ -147,7 +170,12 @@ impl Engine {
     }
 
     fn files(&self) -> Arc<Files> {
-        Arc::new(Files::new(&self.folder))
+        Arc::new(Files::new(&self.folder, self.fetch.clone()))
+    }
+
+    /// A repository of which parts may be missing is not written to.
+    fn may_write(&self) -> Result<(), ArchiveError> {
+        if self.fetch.is_none() { Ok(()) } else { Err(ArchiveError::OnlyRead(self.folder.clone())) }
     }
 
     fn opened(&self, files: &Arc<Files>) -> Result<Open, ArchiveError> {
@@ -182,6 +210,7 @@ fn archives(repository: &Open) -> Result<Vec<Archive>, ArchiveError> {
 
 impl Repository for Engine {
     fn back_up(&self, what: &BackUp, watch: &Arc<Watch>) -> Result<BackedUp, ArchiveError> {
+        self.may_write()?;
         let _lock = Lock::to_write(&self.folder)?;
         isolated("back up", || self.make_archive(what, watch))
     }
@@ -192,7 +221,11 @@ impl Repository for Engine {
     }
 
     fn list(&self, archive: &ArchiveName) -> Result<Listing, ArchiveError> {
-        self.list_archive(archive)
+        self.list_archive(archive, &[])
+    }
+
+    fn list_ticked(&self, archive: &ArchiveName, ticked: &[PathBytes]) -> Result<Listing, ArchiveError> {
+        self.list_archive(archive, ticked)
     }
 
     fn contents(&self) -> Result<Arc<dyn ReadContents>, ArchiveError> {
@@ -205,6 +238,7 @@ impl Repository for Engine {
     }
 
     fn forget(&self, archives: &[ArchiveName]) -> Result<Forgotten, ArchiveError> {
+        self.may_write()?;
         let _lock = Lock::to_drop(&self.folder)?;
         isolated("forget archives", || self.forget_archives(archives))
     }

@@ -6,6 +6,7 @@ use rustic_core::repofile::{IndexFile, SnapshotFile};
 use rustic_core::{PackedId, TreeId};
 use shoal_backup::ObjectName;
 
+use super::files::Files;
 use super::listing::tree_nodes;
 use super::{Engine, Indexed, object_name, snapshot};
 use crate::error::ArchiveError;
@@ -16,7 +17,7 @@ impl Engine {
         let files = self.files();
         let opened = self.opened(&files)?;
         let snapshot: SnapshotFile = snapshot(&opened, archive)?;
-        let mut needs = Needs { packs: packs_of(&self.indexed(&files)?, snapshot.tree)?, ..Needs::default() };
+        let mut needs = Needs { packs: packs_of(&self.indexed(&files)?, &files, snapshot.tree)?, ..Needs::default() };
         let engine = ArchiveError::engine("read the index");
         for index in opened.stream_files::<IndexFile>().map_err(&engine)? {
             let (id, index) = index.map_err(&engine)?;
@@ -29,13 +30,13 @@ impl Engine {
 }
 
 /// The packs that a tree of folders and the files in it lie in. A folder that is there twice is looked at once.
-fn packs_of(repository: &Indexed, root: TreeId) -> Result<BTreeSet<ObjectName>, ArchiveError> {
+fn packs_of(repository: &Indexed, files: &Files, root: TreeId) -> Result<BTreeSet<ObjectName>, ArchiveError> {
     let mut packs = BTreeSet::new();
     let mut seen = BTreeSet::from([root]);
     let mut trees = vec![root];
     while let Some(tree) = trees.pop() {
         packs.insert(pack_of(repository, &tree)?);
-        for node in tree_nodes(repository, tree, b"")? {
+        for node in tree_nodes(repository, files, tree, b"")? {
             for piece in node.content.iter().flatten() {
                 packs.insert(pack_of(repository, piece)?);
             }

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, RenameFlags, renameat, renameat_with, syncfs, unlinkat};
 use rustix::io::Errno;
@@ -15,6 +16,8 @@ use shoal_backup::plan::PathBytes;
 use super::UNFINISHED_PREFIX;
 use super::target::Place;
 
+/// Numbers names, also of restores at the same time.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 /// Files in a batch.
 const FILES: usize = 1_024;
 /// Bytes in a batch.
@@ -45,14 +48,14 @@ pub(super) struct Batch {
     pending: Vec<Pending>,
     bytes: u64,
     folders: usize,
-    serial: u64,
 }
 
 impl Batch {
     /// A name that nobody has, in the folder of `place`.
-    pub(super) fn beside(&mut self, place: &Place) -> Place {
-        self.serial += 1;
-        let name = format!("{UNFINISHED_PREFIX}{}-{}", std::process::id(), self.serial);
+    pub(super) fn beside(place: &Place) -> Place {
+        // Several restores may write to one folder.
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{UNFINISHED_PREFIX}{}-{serial}", std::process::id());
         Place { folder: place.folder.clone(), name: name.into_bytes() }
     }
 

@@ -4,6 +4,7 @@
 //! source   several archives as one stream of entries; what cannot be read of them goes to the report
 //! decide   what is done with an entry, given what is on the disk
 //! target   the folder that is restored to; no path, whatever an archive says, leads out of it
+//! first    what somebody asks for meanwhile goes first
 //! file     a file is written beside its place
 //! meta     owner, attributes, permissions, times
 //! batch    many files are made durable at once, then take their places
@@ -20,6 +21,7 @@
 mod batch;
 mod decide;
 mod file;
+mod first;
 mod folders;
 mod meta;
 mod report;
@@ -33,6 +35,7 @@ use shoal_backup::ObjectName;
 use shoal_backup::plan::PathBytes;
 use shoal_backup::recovery::Existing;
 
+pub use first::First;
 pub use report::{FAILURES_LIMIT, Failure, Failures, Outcome, Preview};
 
 /// What the names of files begin with that have not taken their places yet.

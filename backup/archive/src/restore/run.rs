@@ -12,6 +12,7 @@ use super::Restore;
 use super::batch::{Batch, Pending, remove};
 use super::decide::action;
 use super::file::{NotWritten, write};
+use super::first::{First, Nothing};
 use super::folders::Folders;
 use super::meta;
 use super::report::{Outcome, Preview};
@@ -91,6 +92,19 @@ impl Restore {
     /// # Errors
     /// An archive cannot be opened, or the target cannot. What goes wrong after that is in the [`Outcome`].
     pub fn run(&self, repository: &dyn Repository, watch: &Watch) -> Result<Outcome, ArchiveError> {
+        self.run_with(repository, watch, &mut Nothing)
+    }
+
+    /// Does it; what somebody asks for meanwhile goes first.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_with(
+        &self,
+        repository: &dyn Repository,
+        watch: &Watch,
+        first: &mut dyn First,
+    ) -> Result<Outcome, ArchiveError> {
         isolated("restore", || {
             let contents = repository.contents()?;
             let mut source = Source::new(repository, self)?;
@@ -110,6 +124,13 @@ impl Restore {
                 set_owner: meta::may_set_owners(),
             };
             loop {
+                if first.waits() {
+                    if let Err(error) = run.commit() {
+                        run.outcome.stopped = Some(error);
+                        break;
+                    }
+                    first.run();
+                }
                 let next = source.next();
                 source.take_unread().iter().for_each(|error| run.outcome.failures.add(None, error));
                 let done = match next {
@@ -265,7 +286,7 @@ impl Run<'_> {
         if self.make_link(place, found, replaces)? {
             return Ok(());
         }
-        let from = self.batch.beside(place);
+        let from = Batch::beside(place);
         let mut file = None;
         let mut bytes = 0;
         let made = match &entry.kind {
@@ -314,7 +335,7 @@ impl Run<'_> {
     fn make_link(&mut self, place: &Place, found: &Found, replaces: bool) -> Result<bool, ArchiveError> {
         let Some((first, is)) = key(found).and_then(|key| self.linked.get(&key)).cloned() else { return Ok(false) };
         self.commit()?;
-        let from = self.batch.beside(place);
+        let from = Batch::beside(place);
         let linked = self.target.place(&first).and_then(|there| {
             let stat = statat(&*there.folder, there.name(), AtFlags::SYMLINK_NOFOLLOW)?;
             if is.is_some_and(|is| is != (stat.st_dev, stat.st_ino)) {

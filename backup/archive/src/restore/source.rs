@@ -60,7 +60,11 @@ impl Source {
         let mut tees = Vec::new();
         for archive in &restore.archives {
             let queue = Rc::default();
-            tees.push(Tee { listing: repository.list(archive)?, queue: Rc::clone(&queue), unread: Rc::clone(&unread) });
+            tees.push(Tee {
+                listing: repository.list_ticked(archive, &restore.ticked)?,
+                queue: Rc::clone(&queue),
+                unread: Rc::clone(&unread),
+            });
             queues.push(queue);
         }
         Ok(Self { sequential: Sequential::new(tees), queues, unread })
