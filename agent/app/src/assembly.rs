@@ -19,6 +19,7 @@ use crate::AgentError;
 use crate::addresses::certificate_names;
 use crate::audit::AuditLog;
 use crate::auth::Credentials;
+use crate::backup::{BackupParts, Backups};
 use crate::check::CheckBoard;
 use crate::clock;
 use crate::config::AgentConfig;
@@ -142,7 +143,8 @@ impl Assembly {
         }
         let messages = self.open_messages(&mut core).await?;
         let files = self.open_files(&mut core, &messages).await;
-        let agent = self.open_doors(core, drive, messages, files)?;
+        let backups = self.open_backups(&mut core).await?;
+        let agent = self.open_doors(core, drive, messages, files, backups)?;
         Ok(Started { agent, first })
     }
 
@@ -252,6 +254,7 @@ impl Assembly {
             recutter: OnceLock::new(),
             messages: OnceLock::new(),
             files: OnceLock::new(),
+            backups: OnceLock::new(),
         });
         let watch = WakeWatch { wake: core.wake.clone(), health: core.health.clone(), ledger: core.held_ledger() };
         core.tasks.spawn(watch.run(core.shutdown.clone()));
@@ -451,6 +454,34 @@ impl Assembly {
         Ok(files)
     }
 
+    /// Backups. An agent that cannot use what lies there goes on with everything else, and says so to who asks.
+    async fn open_backups(&self, core: &mut Core) -> Result<Result<Arc<Backups>, String>, AgentError> {
+        if self.struck_off {
+            return Ok(Err("this agent is no member of its pool any more".to_owned()));
+        }
+        let signer = Signer::of_seed(&*self.directory.key_seed()?);
+        let parts = BackupParts {
+            agent: self.agent,
+            name: self.own.name.clone(),
+            signer: signer.map_err(|error| AgentError::Internal(error.to_string()))?,
+            network: core.network.clone(),
+            health: core.health.clone(),
+            members: core.members.clone(),
+        };
+        let config = self.config.clone();
+        let opened = tokio::task::spawn_blocking(move || Backups::open(parts, &config)).await;
+        let backups = match opened.map_err(|error| error.to_string()).and_then(|opened| opened) {
+            Ok(backups) => backups,
+            Err(error) => {
+                tracing::error!(error, "this agent has no backups");
+                return Ok(Err(error));
+            }
+        };
+        self.listening.handler.set_backups(backups.clone());
+        core.tasks.spawn(backups.clone().run(core.shutdown.clone()));
+        Ok(Ok(backups))
+    }
+
     /// Lets people in, last of all.
     fn open_doors(
         self,
@@ -458,6 +489,7 @@ impl Assembly {
         drive: Option<Drive>,
         messages: Result<Arc<Messages>, String>,
         files: Result<Arc<Files>, String>,
+        backups: Result<Arc<Backups>, String>,
     ) -> Result<Agent, AgentError> {
         let credentials = Arc::new(Credentials::new(core.ledger.clone())?);
         let tls = DoorTls::new(&self.config.data, self.config.tls.clone(), certificate_names(&self.config));
@@ -509,6 +541,7 @@ impl Assembly {
             keeping: core.keeping,
             messages,
             files,
+            backups,
             discovery,
             shutdown: core.shutdown,
         });

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
 use crate::auth::Credentials;
+use crate::backup::Backups;
 use crate::check::CheckBoard;
 use crate::config::AgentConfig;
 use crate::discover::{Discovered, Discovery};
@@ -93,6 +94,8 @@ pub struct AgentContext {
     pub(crate) messages: Result<Arc<Messages>, String>,
     /// Files sent and received, or why there are none.
     pub(crate) files: Result<Arc<Files>, String>,
+    /// Backups, or why there are none.
+    pub(crate) backups: Result<Arc<Backups>, String>,
     pub(crate) discovery: Discovery,
     /// Cancelled when this agent is no member any more.
     pub(crate) struck_off: CancellationToken,

@@ -16,6 +16,7 @@ use shoal_ledger::{AgentRecord, Command, KvError, KvRead, LedgerClient, query};
 use shoal_net::{Handler, Lane, Network, Request, Response};
 use shoal_store::{SHARD_LIMIT_BYTES, ShardStore, StoreError};
 
+use crate::backup::Backups;
 use crate::copies::CopyShelf;
 use crate::files::Files;
 use crate::health::{Health, report};
@@ -56,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) messages: OnceLock<Arc<Messages>>,
     /// There once files can be sent.
     pub(crate) files: OnceLock<Arc<Files>>,
+    /// There once backups are open.
+    pub(crate) backups: OnceLock<Arc<Backups>>,
 }
 
 /// Answers other agents. Until it has its parts, and after it has given them up, it says that it is not ready.
@@ -91,6 +94,13 @@ impl AgentHandler {
         }
     }
 
+    /// From here on it answers about backups.
+    pub(crate) fn set_backups(&self, backups: Arc<Backups>) {
+        if let Some(parts) = self.parts() {
+            let _ = parts.backups.set(backups);
+        }
+    }
+
     /// Takes that away again: the parts know the network, which knows this handler.
     pub(crate) fn clear(&self) {
         *self.parts.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -122,6 +132,7 @@ impl Handler for AgentHandler {
                 | Method::Directory
                 | Method::FilePiece
                 | Method::Audit
+                | Method::Backup
         );
         if lane == Lane::Foreground && is_shard {
             parts.foreground.count_shard();
@@ -174,6 +185,11 @@ impl Handler for AgentHandler {
                 (Some(messages), Ok(asked)) => messages.tell_audit(asked).await,
                 (Some(_), Err(_)) => malformed(),
                 (None, _) => wire::refusal(Status::NotReady, "this agent is starting"),
+            },
+            (Method::Backup, _) => match (parts.backups.get(), wire::decode(&request.head)) {
+                (Some(backups), Ok(ask)) => backups.answer(from, ask, request.body).await,
+                (Some(_), Err(_)) => malformed(),
+                (None, _) => wire::refusal(Status::NotReady, "this agent is starting, or has no backups"),
             },
             (Method::OwnGroups, _) => parts.looked_up(move |view| groups_of(view, from)).await,
         }

@@ -22,6 +22,7 @@ pub mod api;
 mod assembly;
 pub mod audit;
 pub mod auth;
+mod backup;
 pub mod census;
 mod check;
 pub mod cli;

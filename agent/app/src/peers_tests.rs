@@ -118,6 +118,7 @@ impl Pair {
                 recutter: std::sync::OnceLock::new(),
                 messages: std::sync::OnceLock::new(),
                 files: std::sync::OnceLock::new(),
+                backups: std::sync::OnceLock::new(),
             });
         }
         Self { hub, ledger, agents, stores, networks, healths, menders, _folders: folders }

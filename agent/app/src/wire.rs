@@ -75,10 +75,12 @@ pub(crate) enum Method {
     FilePiece = 24,
     /// Some of the audit log, for an admin there: [`crate::audit::AuditAsk`]; a [`crate::audit::AuditPage`] comes in the body, as JSON.
     Audit = 26,
+    /// Something about backups: [`shoal_backup_service::call::Ask`]; answers [`shoal_backup_service::call::Answer`], bytes beside both.
+    Backup = 27,
 }
 
 impl Method {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::Consensus,
         Self::ShardPut,
         Self::ShardGet,
@@ -104,6 +106,7 @@ impl Method {
         Self::Directory,
         Self::FilePiece,
         Self::Audit,
+        Self::Backup,
     ];
 
     pub(crate) fn of(number: u16) -> Option<Self> {
@@ -412,7 +415,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
     }
 }
 
-fn reason(response: &Response) -> String {
+/// Why the answer is bad, in the words of the other end.
+pub(crate) fn reason(response: &Response) -> String {
     String::from_utf8_lossy(&response.head).chars().take(REASON_LIMIT).collect()
 }
 

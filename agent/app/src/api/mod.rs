@@ -117,7 +117,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(messages::routes())
         .merge(chat::routes())
         .merge(boards::routes())
-        .merge(files::routes());
+        .merge(files::routes())
+        .merge(backup::routes());
     Router::new()
         .nest("/api/v1", v1)
         .merge(messages::doors::soap_routes())

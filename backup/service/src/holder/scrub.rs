@@ -97,10 +97,11 @@ impl Shared {
                 break blocking(move || back.finish()).await.is_some_and(|hash| hash.is_ok_and(|hash| hash == name.0));
             },
         };
-        let mut scrubbed = self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
-        scrubbed.objects += 1;
-        scrubbed.damaged += u64::from(!is_sound);
-        drop(scrubbed);
+        {
+            let mut scrubbed = self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
+            scrubbed.objects += 1;
+            scrubbed.damaged += u64::from(!is_sound);
+        }
         if is_sound {
             return Ok(true);
         }

@@ -5,6 +5,7 @@ use shoal_backup::drill::Proof;
 use shoal_backup::plan::{PathBytes, Plan};
 use shoal_backup::recovery::{EntryKind, Existing};
 use shoal_backup::schedule::Mode;
+use shoal_backup_service::recovery::TotalsView;
 
 /// `GET /api/v1/backup`: how the backup of this PC stands, and what it holds for others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct BackupView {
     pub alerts: Vec<String>,
     /// The run that is on, or waits.
     pub run: Option<RunView>,
+    /// Why a run that is due, or copying, waits.
+    pub waits_for: Option<String>,
     /// What the last run that ended came to.
     pub last_run: Option<LastRunView>,
     /// When the next one is due, ms since 1970.
@@ -25,14 +28,27 @@ pub struct BackupView {
     pub archives: u64,
     /// Bytes of the repository.
     pub repository_bytes: u64,
+    /// Copies that are wanted.
+    pub copies_wanted: u8,
     /// Who holds copies.
     pub peers: Vec<PeerView>,
     /// The last time that restoring was proven.
     pub proof: Option<Proof>,
     /// How long a full restore would take, ms.
     pub full_restore_ms: Option<u64>,
+    /// The last restore drill that was asked for.
+    pub drill: Option<DrillView>,
     /// What this PC holds for others.
     pub holding: HoldingView,
+}
+
+/// A restore drill.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrillView {
+    /// It is on.
+    pub is_on: bool,
+    /// Why it could not be tried. What it found is the proof, or an alert.
+    pub error: Option<String>,
 }
 
 /// A run.
@@ -84,6 +100,8 @@ pub struct PeerView {
     pub is_distrusted: bool,
     /// It has no room.
     pub is_full: bool,
+    /// Why it takes nothing, if it said so.
+    pub refuses: Option<String>,
 }
 
 /// What this PC holds for others.
@@ -113,15 +131,19 @@ pub struct HeldView {
 }
 
 /// `POST /api/v1/backup`: set it up.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitRequest {
     /// What to keep and how; none: the proposal of [`PlanView`].
+    #[serde(default)]
     pub plan: Option<Plan>,
+    /// Of an earlier backup of this PC, which is to be taken up again from its peers.
+    #[serde(default)]
+    pub passphrase: Option<String>,
 }
 
 /// The recovery kit: shown to admins only.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct KitView {
     /// Opens the repository.
     pub passphrase: String,
@@ -257,6 +279,8 @@ pub struct DiffView {
     pub differences: Vec<DifferenceView>,
     /// There are more.
     pub more: bool,
+    /// Folders that could not be read, in sentences.
+    pub unread: Vec<String>,
 }
 
 /// Differences in an answer, at most.
@@ -280,6 +304,17 @@ pub struct FindRequest {
     pub which: Which,
     /// The pattern, such as `*.odt`.
     pub pattern: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FindView {
+    /// By path, the oldest version first.
+    pub entries: Vec<EntryView>,
+    /// There are more.
+    pub more: bool,
+    /// Folders that could not be read, in sentences.
+    pub unread: Vec<String>,
 }
 
 /// `POST /api/v1/backup/restore`: answers [`RestorePlanView`] if it is to be tried only, else [`RestoreBegun`].
@@ -311,14 +346,16 @@ pub struct RestoreRequest {
 /// What a restore would do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RestorePlanView {
-    /// Files that would be made, replaced, left as they are, kept though they differ; folders; bytes to write.
-    pub totals: serde_json::Value,
+    /// Entries that would be made, overwritten, are there already, and are left out, with their bytes.
+    pub totals: TotalsView,
     /// Free where it would go.
     pub free_bytes: Option<u64>,
-    /// Bytes to fetch from peers, as far as known.
-    pub fetch_bytes: u64,
-    /// The first steps, in sentences.
+    /// Whether there is room for it.
+    pub fits: bool,
+    /// The first steps that change something or leave something out, in sentences.
     pub steps: Vec<String>,
+    /// There are more of them.
+    pub more_steps: bool,
     /// What could not be read.
     pub failures: Vec<String>,
 }

@@ -1,0 +1,108 @@
+//! How the backup of this PC stands, and what its admin wants of it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use shoal_backup::plan::Plan;
+use shoal_ledger::UserRole;
+
+use super::super::caller::Caller;
+use super::super::failure::Failure;
+use super::super::handlers::{Answer, Body, Shared};
+use super::types::{BackupView, InitRequest, KitView, PeersRequest, PlanView, RunRequest};
+use super::views;
+use crate::backup::homes;
+
+pub(super) async fn status(State(api): Shared, _caller: Caller) -> Answer<BackupView> {
+    let backups = api.backups()?.clone();
+    // The holder looks at the disk a little.
+    let view = tokio::task::spawn_blocking(move || views::backup(&backups)).await;
+    Ok(Json(view.map_err(|error| Failure::broken(error.to_string()))?))
+}
+
+pub(super) async fn plan(State(api): Shared, caller: Caller) -> Answer<PlanView> {
+    caller.needs(UserRole::Operator)?;
+    let owner = &api.backups()?.owner;
+    Ok(Json(match owner.plan() {
+        Ok(plan) => PlanView { plan: (*plan).clone(), is_proposal: false },
+        Err(_) => PlanView { plan: owner.propose(homes()), is_proposal: true },
+    }))
+}
+
+pub(super) async fn set_plan(State(api): Shared, caller: Caller, Body(plan): Body<Plan>) -> Answer<PlanView> {
+    caller.needs(UserRole::Admin)?;
+    let owner = api.backups()?.owner.clone();
+    tracing::info!(user = %caller.user, "the backup's plan is changed");
+    let set = tokio::task::spawn_blocking(move || {
+        owner.set_plan(plan)?;
+        owner.plan()
+    });
+    let plan = set.await.map_err(|error| Failure::broken(error.to_string()))??;
+    Ok(Json(PlanView { plan: (*plan).clone(), is_proposal: false }))
+}
+
+pub(super) async fn init(State(api): Shared, caller: Caller, Body(request): Body<InitRequest>) -> Answer<KitView> {
+    caller.needs(UserRole::Admin)?;
+    let owner = &api.backups()?.owner;
+    let plan = request.plan.unwrap_or_else(|| owner.propose(homes()));
+    let kit = match request.passphrase {
+        None => owner.init(plan).await?,
+        Some(passphrase) => owner.take_up(plan, super::passphrase(&passphrase)).await?,
+    };
+    tracing::info!(user = %caller.user, "the backup of this computer is set up");
+    Ok(Json(views::kit(&kit)))
+}
+
+pub(super) async fn kit(State(api): Shared, caller: Caller) -> Answer<KitView> {
+    caller.needs(UserRole::Admin)?;
+    tracing::info!(user = %caller.user, "the recovery kit is shown");
+    Ok(Json(views::kit(&api.backups()?.owner.kit()?)))
+}
+
+pub(super) async fn run(
+    State(api): Shared,
+    caller: Caller,
+    Body(request): Body<RunRequest>,
+) -> Result<StatusCode, Failure> {
+    caller.needs(UserRole::Operator)?;
+    api.backups()?.owner.ask_run(request.mode)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn cancel(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {
+    caller.needs(UserRole::Operator)?;
+    api.backups()?.owner.cancel_run()?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn assign(State(api): Shared, caller: Caller, Body(request): Body<PeersRequest>) -> Answer<PlanView> {
+    caller.needs(UserRole::Admin)?;
+    let backups = api.backups()?;
+    let find = |text: &String| {
+        backups
+            .find(text)
+            .ok_or_else(|| Failure::missing(format!("{text} is no agent of this pool: see `shoal nodes`")))
+    };
+    let assigned = request.assigned.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan { assigned, ..(*backups.owner.plan()?).clone() };
+    set_plan(State(api.clone()), caller, Body(plan)).await
+}
+
+pub(super) async fn drill(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {
+    caller.needs(UserRole::Operator)?;
+    let backups = api.backups()?;
+    // What speaks against it at once is said at once.
+    backups.owner.plan()?;
+    match backups.begin_drill() {
+        true => Ok(StatusCode::ACCEPTED),
+        false => Err(Failure::conflict("a restore drill is under way")),
+    }
+}
+
+/// Reads all copies of others through now.
+pub(super) async fn scrub(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {
+    caller.needs(UserRole::Operator)?;
+    let holder = api.backups()?.holder.clone();
+    tokio::spawn(async move { holder.scrub().await });
+    Ok(StatusCode::ACCEPTED)
+}
