@@ -26,12 +26,17 @@ pub(super) struct Client {
 impl Client {
     /// The API of the chosen agent, with the credentials that lie in its data directory or that the user gives.
     pub(super) fn open(choice: &AgentChoice) -> Result<Self, CliError> {
+        Self::open_for(choice, ANSWER_DEADLINE)
+    }
+
+    /// The same, for answers that may take longer.
+    pub(super) fn open_for(choice: &AgentChoice, answer_deadline: Duration) -> Result<Self, CliError> {
         // The agent of this machine is known by its port and its token, which is new at every start; its certificate may
         // be its own. Another machine's must be proved.
         let tls = ureq::tls::TlsConfig::builder().disable_verification(choice.api.is_none()).build();
         let agent = ureq::Agent::config_builder()
             .tls_config(tls)
-            .timeout_global(Some(ANSWER_DEADLINE))
+            .timeout_global(Some(answer_deadline))
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)

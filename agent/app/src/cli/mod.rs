@@ -4,6 +4,7 @@
 //! API's answer as it is.
 
 mod audit;
+mod backup;
 mod chat;
 mod client;
 mod commands;
@@ -257,6 +258,22 @@ enum Command {
     ///
     /// Example: shoal audit --all --type run
     Audit(audit::AuditOptions),
+    /// This PC's backup on other PCs: set it up, change it, see how it is. Without a command: how it is.
+    ///
+    /// Example: shoal backup init
+    Backup(backup::BackupOptions),
+    /// The archives of a backup, and what is in them.
+    ///
+    /// Example: shoal archives find '*.odt'
+    Archives(backup::ArchivesOptions),
+    /// Restore files or everything from an archive.
+    ///
+    /// N is an archive's number, `latest`, or a date such as 2026-11-28 or '2026-11-28 14:00': the last archive made by then, local
+    /// time. Paths are those of the archive (`shoal archives ls`), with all that is in them; none: everything. Shows how far it
+    /// is; Ctrl-C ends the watching, not the restore. Ends with code 1 if something did not come back.
+    ///
+    /// Example: shoal restore latest /home/ana/report.odt --to /tmp/back
+    Restore(backup::RestoreOptions),
     /// Check the pool as a whole, or recover one that lost its voters for good.
     ///
     /// Example: shoal pool check
@@ -456,6 +473,9 @@ fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Run(options) => run::run(agent, options, json),
         Command::Flow(command) => flow::flow(agent, command, json),
         Command::Audit(options) => audit::audit(agent, options, json),
+        Command::Backup(options) => backup::backup(agent, options, json),
+        Command::Archives(options) => backup::archives(agent, options, json),
+        Command::Restore(options) => backup::restore(agent, options, json),
         Command::Pool(PoolCommand::Check) => pool::check(agent, json),
         Command::Pool(PoolCommand::Recover { from, yes, force }) => {
             pool::recover(agent, from.as_deref(), *yes, *force, json)

@@ -15,17 +15,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SILENT_LIMIT: u32 = 120;
 
 /// A line of standard error that is written over; none where nobody looks.
-pub(super) struct Line {
+pub(in crate::cli) struct Line {
     shown: bool,
     lines: usize,
 }
 
 impl Line {
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         Self { shown: std::io::stderr().is_terminal(), lines: 0 }
     }
 
-    pub(super) fn show(&mut self, text: &str) {
+    /// Whether somebody looks.
+    pub(in crate::cli) fn is_shown(&self) -> bool {
+        self.shown
+    }
+
+    pub(in crate::cli) fn show(&mut self, text: &str) {
         if !self.shown {
             return;
         }
@@ -37,7 +42,7 @@ impl Line {
     }
 
     /// Wipes what was shown.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::cli) fn clear(&mut self) {
         if self.lines > 0 {
             // Up, and everything below away.
             eprint!("\x1b[{}F\x1b[J", self.lines);

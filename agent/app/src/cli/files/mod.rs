@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use ureq::http::Method;
 
+pub(super) use follow::Line;
+
 use super::client::Client;
 use super::commands::segment;
 use super::message::Recipients;

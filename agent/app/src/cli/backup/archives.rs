@@ -1,0 +1,295 @@
+//! `shoal archives`: the archives of a backup, and what is in them.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use shoal_backup::plan::PathBytes;
+use shoal_backup::recovery::EntryKind;
+use ureq::http::Method;
+
+use super::local_time::local;
+use super::which::{Choice, Whose};
+use super::{LOOK_DEADLINE, count, paths, read};
+use crate::api::backup::types::{
+    ArchiveView, DiffRequest, DiffView, EntryView, FilesPage, FilesRequest, FindRequest, Which,
+};
+use crate::cli::client::Client;
+use crate::cli::print::{answer, bytes, say, table};
+use crate::cli::{AgentChoice, CliError};
+
+#[derive(Args)]
+pub(in crate::cli) struct ArchivesOptions {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(subcommand)]
+    command: Option<ArchivesCommand>,
+}
+
+#[derive(Subcommand)]
+enum ArchivesCommand {
+    /// What is in a folder of an archive.
+    ///
+    /// Example: shoal archives ls 2026-11-28 /home/ana
+    Ls {
+        /// The archive's number, `latest`, or a date: the last one made by then.
+        #[arg(value_name = "N")]
+        archive: Choice,
+        /// The folder [default: the top].
+        path: Option<OsString>,
+    },
+    /// What differs between two archives.
+    ///
+    /// Example: shoal archives diff 11 latest
+    Diff {
+        /// The older archive: its number, `latest`, or a date.
+        #[arg(value_name = "A")]
+        older: Choice,
+        /// The newer one.
+        #[arg(value_name = "B")]
+        newer: Choice,
+    },
+    /// Files and folders whose name or path is like a pattern, in all archives.
+    ///
+    /// Example: shoal archives find '*.odt'
+    Find {
+        /// `*` and `?` within a name, `**` for folders.
+        pattern: String,
+    },
+}
+
+pub(in crate::cli) fn archives(agent: &AgentChoice, options: &ArchivesOptions, json: bool) -> Result<(), CliError> {
+    let client = Client::open_for(agent, LOOK_DEADLINE)?;
+    let which = options.whose.which()?;
+    match &options.command {
+        None => list(&client, &which, &options.whose, json),
+        Some(ArchivesCommand::Ls { archive, path }) => {
+            let archive = archive.resolve(&client, &which, json)?;
+            ls(&client, which, archive, path.as_ref(), json)
+        }
+        Some(ArchivesCommand::Diff { older, newer }) => {
+            let from = older.resolve(&client, &which, json)?;
+            let to = newer.resolve(&client, &which, json)?;
+            diff(&client, &DiffRequest { which, from, to }, json)
+        }
+        Some(ArchivesCommand::Find { pattern }) => {
+            find(&client, &FindRequest { which, pattern: pattern.clone() }, json)
+        }
+    }
+}
+
+fn list(client: &Client, which: &Which, whose: &Whose, json: bool) -> Result<(), CliError> {
+    let value: Value = client.call(Method::POST, "backup/archives", which)?;
+    if json {
+        return answer(&value);
+    }
+    let list: Vec<ArchiveView> = read(value)?;
+    if list.is_empty() {
+        say!("There is no archive yet.");
+        return Ok(());
+    }
+    let heads = ["N", "MADE", "MODE", "COMPLETE", "FILES", "SIZE", "ADDED", "PROTECTED", "NAME"];
+    table(&heads, list.iter().map(archive_row));
+    let incomplete = list.iter().filter(|archive| !archive.is_complete && !archive.problems.is_empty());
+    for archive in incomplete.take(1) {
+        say!("\nArchive {} lacks: {}", archive.number, archive.problems);
+    }
+    if let Some(newest) = list.iter().find(|archive| archive.number != 0) {
+        let (number, option) = (newest.number, whose.option());
+        say!(
+            "\n`shoal archives ls {number}{option}` shows what is in one, `shoal restore {number} PATH{option}` brings it back."
+        );
+    }
+    Ok(())
+}
+
+fn archive_row(archive: &ArchiveView) -> Vec<String> {
+    let number = match archive.number {
+        0 => "-".to_owned(),
+        number => number.to_string(),
+    };
+    let protected = match (archive.copies, archive.copies_wanted) {
+        (Some(copies), Some(wanted)) => format!("{copies} of {wanted}"),
+        (Some(copies), None) => copies.to_string(),
+        (None, _) => "?".to_owned(),
+    };
+    vec![
+        number,
+        local(archive.made_ms),
+        archive.mode.map_or_else(|| "another program's".to_owned(), |mode| mode.to_string()),
+        if archive.is_complete { "yes" } else { "no" }.to_owned(),
+        archive.files.to_string(),
+        bytes(archive.bytes),
+        bytes(archive.added_bytes),
+        protected,
+        archive.id.get(..8).unwrap_or(&archive.id).to_owned(),
+    ]
+}
+
+fn ls(client: &Client, which: Which, archive: u64, path: Option<&OsString>, json: bool) -> Result<(), CliError> {
+    let folder = path.map(|path| paths::absolute(path)).transpose()?;
+    let mut request = FilesRequest { which, archive, folder, after: None };
+    let mut all = Vec::new();
+    let mut seen: u64 = 0;
+    // A folder may be larger than memory is cheap: people get page by page.
+    loop {
+        let page: FilesPage = client.call(Method::POST, "backup/files", &request)?;
+        let last = page.entries.last().map(|entry| entry.path.clone());
+        seen = seen.saturating_add(page.entries.len() as u64);
+        if json {
+            all.extend(page.entries);
+        } else {
+            page.entries.iter().for_each(|entry| say!("{}", entry_line(entry)));
+        }
+        if !page.more {
+            break;
+        }
+        if last.is_none() || last == request.after {
+            return Err(CliError::Failed("the agent says that there is more and does not give it".into()));
+        }
+        request.after = last;
+    }
+    if json {
+        return answer(&json!({ "archive": archive, "entries": all }));
+    }
+    if seen == 0 {
+        say!("Nothing is in there.");
+    }
+    Ok(())
+}
+
+/// Size, time, path; folders with `/` at their end.
+fn entry_line(entry: &EntryView) -> String {
+    let size = if entry.kind == EntryKind::File { bytes(entry.size_bytes) } else { kind(entry.kind).to_owned() };
+    format!("{size:>8}  {}  {}", local(entry.modified_ms), shown(&entry.path, entry.kind))
+}
+
+fn shown(path: &PathBytes, kind: EntryKind) -> String {
+    let end = if kind == EntryKind::Folder && path.as_bytes() != b"/" { "/" } else { "" };
+    format!("{path}{end}")
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Folder => "folder",
+        EntryKind::File => "file",
+        EntryKind::Link => "link",
+        EntryKind::Special => "special",
+    }
+}
+
+fn diff(client: &Client, request: &DiffRequest, json: bool) -> Result<(), CliError> {
+    let value: Value = client.call(Method::POST, "backup/diff", request)?;
+    if json {
+        return answer(&value);
+    }
+    let view: DiffView = read(value)?;
+    if view.differences.is_empty() {
+        say!("Nothing differs between archive {} and archive {}.", request.from, request.to);
+        return Ok(());
+    }
+    for difference in &view.differences {
+        say!("{:<8} {}", difference.what, entry_line(&difference.entry));
+    }
+    let of = |what: &str| view.differences.iter().filter(|difference| difference.what == what).count();
+    let (added, removed, changed) = (of("added"), of("removed"), of("changed"));
+    let so_far = if view.more { ", and more that is not shown" } else { "" };
+    say!(
+        "\nFrom archive {} to {}: {added} added, {removed} removed, {changed} changed{so_far}.",
+        request.from,
+        request.to
+    );
+    Ok(())
+}
+
+fn find(client: &Client, request: &FindRequest, json: bool) -> Result<(), CliError> {
+    let value: Value = client.call(Method::POST, "backup/find", request)?;
+    if json {
+        return answer(&value);
+    }
+    let page: FilesPage = read(value)?;
+    if page.entries.is_empty() {
+        say!("No archive has anything like {}.", request.pattern);
+        return Ok(());
+    }
+    let row = |entry: &EntryView| {
+        let size = if entry.kind == EntryKind::File { bytes(entry.size_bytes) } else { kind(entry.kind).to_owned() };
+        vec![ranges(&entry.archives), size, local(entry.modified_ms), shown(&entry.path, entry.kind)]
+    };
+    table(&["ARCHIVES", "SIZE", "CHANGED", "PATH"], page.entries.iter().map(row));
+    if page.more {
+        say!("… and more than the {} shown: name it more closely.", count(page.entries.len() as u64, "one"));
+    }
+    Ok(())
+}
+
+/// Numbers with runs of them drawn together: `1-3,5`.
+fn ranges(numbers: &[u64]) -> String {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in sorted {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_backup::schedule::Mode;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_is_a_row() {
+        let archive = ArchiveView {
+            number: 12,
+            id: "0123456789abcdef".into(),
+            made_ms: 0,
+            mode: Some(Mode::Snapshot),
+            is_complete: false,
+            problems: "/a: locked".into(),
+            files: 7,
+            bytes: 1_000,
+            added_bytes: 10,
+            copies: Some(1),
+            copies_wanted: Some(2),
+            roots: Vec::new(),
+        };
+        let row = archive_row(&archive);
+        assert_eq!(
+            (row[0].as_str(), &row[2..]),
+            ("12", &["snapshot", "no", "7", "1.00 kB", "10 B", "1 of 2", "01234567"].map(String::from)[..])
+        );
+        let other = ArchiveView { number: 0, mode: None, copies: None, copies_wanted: None, ..archive };
+        let row = archive_row(&other);
+        assert_eq!((row[0].as_str(), row[2].as_str(), row[7].as_str()), ("-", "another program's", "?"));
+    }
+
+    #[test]
+    fn entries_are_told_in_lines() {
+        let entry = |kind, path: &str| EntryView {
+            path: path.into(),
+            kind,
+            size_bytes: 1_500,
+            modified_ms: 0,
+            archives: vec![],
+        };
+        assert!(entry_line(&entry(EntryKind::File, "/a/b")).starts_with(" 1.50 kB  "));
+        assert!(entry_line(&entry(EntryKind::Folder, "/a")).ends_with("  /a/"));
+        assert!(entry_line(&entry(EntryKind::Folder, "/")).ends_with("  /"));
+        assert!(entry_line(&entry(EntryKind::Link, "/l")).starts_with("    link  "));
+    }
+
+    #[test]
+    fn archives_that_follow_each_other_are_drawn_together() {
+        assert_eq!(ranges(&[5, 1, 2, 3, 3, 9, 8]), "1-3,5,8-9");
+        assert_eq!(ranges(&[]), "");
+        assert_eq!(ranges(&[u64::MAX]), u64::MAX.to_string());
+    }
+}
