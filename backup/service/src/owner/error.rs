@@ -22,7 +22,7 @@ pub enum OwnerError {
     /// Other PCs have copies of an earlier backup of this PC.
     #[error(
         "{} still hold copies of an earlier backup of this PC: take it up again with its recovery kit \
-         (`shoal backup init --kit`), a second one beside it cannot be made", .0.join(", ")
+         (`shoal backup init --take-up`), a second one beside it cannot be made", .0.join(", ")
     )]
     CopiesExist(Vec<String>),
     /// There is nothing to take up.

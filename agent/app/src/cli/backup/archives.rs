@@ -12,7 +12,7 @@ use super::local_time::local;
 use super::which::{Choice, Whose};
 use super::{LOOK_DEADLINE, count, paths, read};
 use crate::api::backup::types::{
-    ArchiveView, DiffRequest, DiffView, EntryView, FilesPage, FilesRequest, FindRequest, Which,
+    ArchiveView, DiffRequest, DiffView, EntryView, FilesPage, FilesRequest, FindRequest, FindView, Which,
 };
 use crate::cli::client::Client;
 use crate::cli::print::{answer, bytes, say, table};
@@ -207,7 +207,7 @@ fn find(client: &Client, request: &FindRequest, json: bool) -> Result<(), CliErr
     if json {
         return answer(&value);
     }
-    let page: FilesPage = read(value)?;
+    let page: FindView = read(value)?;
     if page.entries.is_empty() {
         say!("No archive has anything like {}.", request.pattern);
         return Ok(());

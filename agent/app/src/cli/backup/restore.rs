@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shoal_backup::recovery::Existing;
+use shoal_backup_service::recovery::SumView;
+#[cfg(test)]
+use shoal_backup_service::recovery::TotalsView;
 use ureq::http::Method;
 
 use super::setup::may;
@@ -173,19 +176,17 @@ fn may_overwrite(client: &Client, request: &RestoreRequest, json: bool) -> Resul
     let trial = RestoreRequest { dry_run: true, ..request.clone() };
     let plan: RestorePlanView = client.call(Method::POST, "backup/restore", &trial)?;
     tell_plan(&plan);
-    match overwritten(&plan) {
-        Some(0) => Ok(true),
+    match plan.totals.overwritten.count {
+        0 => Ok(true),
         _ => may("Restore it where it was?", false, json),
     }
 }
 
-/// How many entries would take the place of others; `None` if the agent does not say so.
-fn overwritten(plan: &RestorePlanView) -> Option<u64> {
-    plan.totals.get("overwritten")?.get("count")?.as_u64()
-}
-
 fn tell_plan(plan: &RestorePlanView) {
     plan.steps.iter().for_each(|step| say!("  {step}"));
+    if plan.more_steps {
+        say!("  and more");
+    }
     if !plan.steps.is_empty() {
         say!("");
     }
@@ -197,28 +198,22 @@ fn tell_plan(plan: &RestorePlanView) {
 }
 
 fn totals(plan: &RestorePlanView) -> Vec<String> {
-    let of = |name: &str| {
-        let sum = plan.totals.get(name)?;
-        let entries = sum.get("count")?.as_u64().filter(|count| *count > 0)?;
-        Some((entries, sum.get("bytes").and_then(Value::as_u64).unwrap_or(0)))
-    };
     let kinds = [
-        ("created", "would be made"),
-        ("overwritten", "would be overwritten"),
-        ("unchanged", "are there as they should be"),
-        ("skipped", "would be left as they are"),
+        (plan.totals.created, "would be made"),
+        (plan.totals.overwritten, "would be overwritten"),
+        (plan.totals.unchanged, "are there as they should be"),
+        (plan.totals.skipped, "would be left as they are"),
     ];
-    let line =
-        |(name, what): &(&str, &str)| of(name).map(|(entries, size)| format!("{entries} {what}, {}.", bytes(size)));
-    let mut lines: Vec<String> = kinds.iter().filter_map(line).collect();
+    let line = |(sum, what): &(SumView, &str)| format!("{} {what}, {}.", sum.count, bytes(sum.bytes));
+    let mut lines: Vec<String> = kinds.iter().filter(|(sum, _)| sum.count > 0).map(line).collect();
     if lines.is_empty() {
         lines.push("There is nothing to do.".to_owned());
     }
-    if plan.fetch_bytes > 0 {
-        lines.push(format!("{} would be fetched from other PCs.", bytes(plan.fetch_bytes)));
-    }
     if let Some(free_bytes) = plan.free_bytes {
         lines.push(format!("{} are free there.", bytes(free_bytes)));
+    }
+    if !plan.fits {
+        lines.push("That is too little: make room there first, or restore to another disk with --to.".to_owned());
     }
     lines
 }
@@ -383,17 +378,17 @@ mod tests {
         assert_eq!(code(&view("cancelled")), Err(5));
     }
 
-    fn plan(totals: Value) -> RestorePlanView {
-        RestorePlanView { totals, free_bytes: Some(9_000), fetch_bytes: 0, steps: vec![], failures: vec![] }
+    fn plan(totals: TotalsView, fits: bool) -> RestorePlanView {
+        RestorePlanView { totals, free_bytes: Some(9_000), fits, steps: vec![], more_steps: false, failures: vec![] }
     }
 
     #[test]
-    fn a_plan_says_what_would_be_overwritten_and_is_not_trusted_where_it_does_not() {
-        let said = json!({ "created": { "count": 2, "bytes": 10 }, "overwritten": { "count": 1, "bytes": 5 } });
-        let lines = totals(&plan(said.clone()));
+    fn a_plan_says_what_would_be_done_and_whether_there_is_room() {
+        let sum = |count, bytes| SumView { count, bytes };
+        let said = TotalsView { created: sum(2, 10), overwritten: sum(1, 5), ..TotalsView::default() };
+        let lines = totals(&plan(said, true));
         assert_eq!(lines, ["2 would be made, 10 B.", "1 would be overwritten, 5 B.", "9.00 kB are free there."]);
-        assert_eq!(overwritten(&plan(said)), Some(1));
-        assert_eq!(overwritten(&plan(json!({}))), None, "then a person is asked");
-        assert_eq!(totals(&plan(json!({})))[0], "There is nothing to do.");
+        assert!(totals(&plan(said, false))[3].starts_with("That is too little"));
+        assert_eq!(totals(&plan(TotalsView::default(), true))[0], "There is nothing to do.");
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::{paths, read, settings};
+use super::{paths, read, secret, settings};
 use crate::api::backup::types::{InitRequest, KitView, PlanView};
 use crate::cli::CliError;
 use crate::cli::client::Client;
@@ -30,6 +30,10 @@ pub(super) struct InitOptions {
     /// Do it without asking.
     #[arg(long)]
     yes: bool,
+    /// Take up an earlier backup of this PC from the PCs that hold copies, when its data directory was lost in part. The passphrase of
+    /// its recovery kit is read from SHOAL_BACKUP_PASSPHRASE, else from standard input.
+    #[arg(long)]
+    take_up: bool,
     /// Write the recovery kit to this new file, which only you can read, instead of printing it.
     #[arg(long, value_name = "FILE")]
     kit: Option<PathBuf>,
@@ -63,7 +67,9 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     }
     // Before anything is set up: a place that cannot be written is not found out when the passphrase is there.
     let file = options.kit.as_deref().map(KitFile::create).transpose()?;
-    let value: Value = match client.call(Method::POST, "backup", &InitRequest { plan: Some(view.plan) }) {
+    let passphrase = options.take_up.then(|| secret::passphrase("this PC")).transpose()?;
+    let request = InitRequest { plan: Some(view.plan), passphrase };
+    let value: Value = match client.call(Method::POST, "backup", &request) {
         Ok(value) => value,
         Err(error) => {
             if let Some(file) = file {

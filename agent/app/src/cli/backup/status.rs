@@ -238,6 +238,7 @@ mod tests {
             eta_ms: None,
             is_distrusted: false,
             is_full: false,
+            refuses: None,
         }
     }
 
