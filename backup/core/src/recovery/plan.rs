@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::listing::{Checked, Entry, EntryKind, NotSorted, tree_order};
-use super::sequential::{FromArchive, Sequential};
+use super::sequential::{FromArchive, Sequential, fused};
 use crate::plan::PathBytes;
 
 /// What to do with files that are there and differ.
@@ -161,12 +161,8 @@ impl<I: Iterator<Item = Entry>, D: Iterator<Item = Entry>> Iterator for Plan<I, 
     type Item = Result<Step, NotSorted>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let step = self.step().transpose();
-        self.failed = matches!(step, Some(Err(_)));
-        step
+        let step = (!self.failed).then(|| self.step());
+        fused(step, &mut self.failed)
     }
 }
 

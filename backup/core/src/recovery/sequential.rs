@@ -111,13 +111,16 @@ impl<I: Iterator<Item = Entry>> Iterator for Sequential<I> {
     type Item = Result<FromArchive, NotSorted>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let step = self.step().transpose();
-        self.failed = matches!(step, Some(Err(_)));
-        step
+        let step = (!self.failed).then(|| self.step());
+        fused(step, &mut self.failed)
     }
+}
+
+/// What an iterator answers for a step it took; `None`: it has failed before. After a failure it ends.
+pub(super) fn fused<T, E>(step: Option<Result<Option<T>, E>>, failed: &mut bool) -> Option<Result<T, E>> {
+    let item = step?.transpose();
+    *failed = matches!(item, Some(Err(_)));
+    item
 }
 
 #[cfg(test)]
