@@ -44,6 +44,8 @@ pub const SMARTCTL_VARIABLE: &str = "SHOAL_SMARTCTL";
 const JANITOR_INTERVAL_S: u64 = 60;
 /// How long shards that are on another agent now are left alone, at most.
 const SURPLUS_GRACE: Duration = Duration::from_secs(60);
+/// How long something that is handed in waits for its next byte: who closed the page by mistake comes back within it.
+const UPLOAD_PATIENCE_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// Characters of an agent's name, at most.
 const NAME_LIMIT: usize = 64;
 
@@ -65,11 +67,17 @@ pub struct FilesConfig {
     pub cap_bytes: u64,
     /// Bytes of the disk's free space never touched.
     pub reserve_bytes: u64,
+    /// After how long without a byte something that is handed in is given up.
+    pub upload_patience: Duration,
 }
 
 impl Default for FilesConfig {
     fn default() -> Self {
-        Self { cap_bytes: FILES_CAP_BYTES_DEFAULT, reserve_bytes: RESERVE_BYTES_DEFAULT }
+        Self {
+            cap_bytes: FILES_CAP_BYTES_DEFAULT,
+            reserve_bytes: RESERVE_BYTES_DEFAULT,
+            upload_patience: UPLOAD_PATIENCE_DEFAULT,
+        }
     }
 }
 
@@ -290,6 +298,7 @@ struct StoreFile {
 struct FilesFile {
     cap_bytes: Option<u64>,
     reserve_bytes: Option<u64>,
+    upload_patience_s: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -464,6 +473,7 @@ impl AgentConfig {
         set(&mut self.backup.grace, backup.grace_s.map(Duration::from_secs));
         set(&mut self.backup.metered, backup.metered);
         self.backup.machine = backup.machine;
+        set(&mut self.files.upload_patience, files.upload_patience_s.map(Duration::from_secs));
         Ok(())
     }
 

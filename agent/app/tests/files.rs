@@ -362,6 +362,36 @@ fn a_disk_that_runs_full_on_the_way_is_told_of_leaves_no_half_file_and_is_gone_o
 }
 
 #[test]
+fn what_is_handed_in_and_broken_off_is_given_up_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let agents = pool_with(folder.path(), 1, |options| {
+        fs::create_dir_all(&options.data).expect("made");
+        fs::write(options.data.join("agent.toml"), "version = 1\n[files]\nupload_patience_s = 1\n").expect("written");
+    });
+    let agent = &agents[0];
+    let json = [("Content-Type", "application/json")];
+    let body = br#"{"entries":[{"path":"report.txt","size_bytes":10}],"note":"the report"}"#;
+    let begun = agent.api().request("POST", "/api/v1/files", &json, body).expect("an answer");
+    let begun: Value = serde_json::from_slice(&begun.expect(&[200]).expect("begun").body).expect("JSON");
+    let transfer = begun["transfer"].as_str().expect("an id").to_owned();
+    let piece = format!("/api/v1/files/{transfer}/content/0");
+    agent.api().request("PUT", &piece, &[], b"half").expect("an answer").expect(&[200]).expect("taken");
+    let ended = wait_until("it to be given up", DEADLINE, || {
+        let seen = outgoing(agent, &transfer);
+        Ok((seen["state"] == "ended").then_some(seen))
+    });
+    let ended = ended.expect("it is given up");
+    assert_eq!(ended["why"].as_str(), Some("given up: nothing more of it was handed in for 1 second"), "{ended}");
+    assert!(!folder.path().join("agent-0/files/out").join(&transfer).join("content/0").exists(), "its bytes are gone");
+    let more = format!("{piece}?offset=4");
+    let refused = agent.api().request("PUT", &more, &[], b"more").expect("an answer");
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 409 && said.contains("given up"), "{} {said}", refused.status);
+    let list = String::from_utf8(agent.shoal(&["files", "list"]).expect("runs").stdout).expect("text");
+    assert!(list.contains("1 file, ") && list.contains("given up: nothing more"), "{list}");
+}
+
+#[test]
 fn copying_out_replaces_nothing_and_what_is_removed_does_not_come_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut agents = pool(folder.path(), 2);

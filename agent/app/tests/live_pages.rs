@@ -52,6 +52,64 @@ fn body(mut answer: BufReader<TcpStream>) -> String {
     String::from_utf8(body).expect("text")
 }
 
+/// The status of an answer, where it leads, and its text, of a request as it is written.
+fn raw(agent: &AgentProcess, request: &str) -> (String, Option<String>, String) {
+    let mut stream =
+        TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], agent.options().port + 1))).expect("connects");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    stream.write_all(request.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer before the deadline");
+    let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut lines = answer.lines();
+    let location = lines.find_map(|line| line.strip_prefix("location: ").map(str::to_owned));
+    (status, location, answer)
+}
+
+#[test]
+fn who_signs_in_sees_the_page_they_wanted_and_is_led_nowhere_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port_base(10).expect("ports");
+    let agents =
+        start_pool(Path::new(env!("CARGO_BIN_EXE_shoal")), folder.path(), port, 1, |_| Ok(())).expect("a pool");
+    let agent = &agents[0];
+    let get = |path: &str| raw(agent, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    for (page, sign_in) in [
+        ("/", "/sign-in"),
+        ("/chat/lobby", "/sign-in?next=/chat/lobby"),
+        ("/chat/with/ana%20maria", "/sign-in?next=/chat/with/ana%2520maria"),
+        ("/files", "/sign-in?next=/files"),
+    ] {
+        let (status, location, answer) = get(page);
+        assert_eq!((status.as_str(), location.as_deref()), ("303", Some(sign_in)), "{answer}");
+    }
+    let (_, _, form) = get("/sign-in?next=/chat/with/ana%2520maria");
+    assert!(form.contains(r#"name="next" value="/chat/with/ana%20maria""#), "{form}");
+    let (_, _, form) = get("/sign-in?next=//evil.example/");
+    assert!(form.contains(r#"name="next" value="/""#) && !form.contains("evil"), "{form}");
+
+    let (user, password) = AgentProcess::credentials();
+    let sign_in = |password: &str, next: &str| {
+        let body = format!("user={user}&password={password}&next={next}");
+        let head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+        raw(agent, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let (status, _, form) = sign_in("a+guess", "/chat/lobby");
+    assert!(status == "401" && form.contains(r#"name="next" value="/chat/lobby""#), "{form}");
+    for (next, expected) in [
+        ("/chat/lobby", "/chat/lobby"),
+        ("", "/"),
+        ("https%3A%2F%2Fevil.example", "/"),
+        ("%2F%2Fevil.example%2Fchat", "/"),
+        ("%2F%5Cevil.example", "/"),
+        ("/api/v1/users", "/"),
+    ] {
+        let (status, location, answer) = sign_in(password, next);
+        assert_eq!((status.as_str(), location.as_deref()), ("303", Some(expected)), "{answer}");
+        assert!(answer.contains("set-cookie: shoal_session="), "{answer}");
+    }
+}
+
 #[test]
 fn a_window_too_many_is_told_so_and_a_closed_one_makes_room_at_once() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -95,6 +95,27 @@ fn a_right_is_given_for_a_time_seen_taken_back_and_audited() -> Result<()> {
 }
 
 #[test]
+fn a_right_that_does_nothing_is_given_with_a_warning() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let agent = one_agent(folder.path())?;
+    let (_ana, _vera) = (user(&agent, "ana", "operator")?, user(&agent, "vera", "viewer")?);
+    let given = agent.json(&["right", "grant", "ana", "run"])?;
+    ensure!(given.get("warnings").is_none(), "{given}");
+    for (user, kind, saying) in [
+        ("ana", "word-cuont", "no agent offers messages of type word-cuont; `shoal peerlets`"),
+        ("vera", "run", "vera has the role viewer, and messages of type run take the role "),
+    ] {
+        let given = agent.json(&["right", "grant", user, kind])?;
+        let warning = given["warnings"][0].as_str().unwrap_or_default();
+        ensure!(warning.contains(saying) && given["warnings"][1].is_null(), "{given}");
+        let told = agent.shoal(&["right", "grant", user, kind])?;
+        let said = String::from_utf8_lossy(&told.stderr);
+        ensure!(told.status.success() && said.contains(&format!("warning: {warning}")), "{told:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn whoever_is_signed_in_sees_and_only_an_admin_changes() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let agent = one_agent(folder.path())?;
@@ -114,6 +135,8 @@ fn whoever_is_signed_in_sees_and_only_an_admin_changes() -> Result<()> {
         ("GET", "audit", ""),
     ] {
         otto.request(method, &format!("/api/v1/{path}"), &json, body.as_bytes())?.expect(&[403])?;
+        // What is wrong with what they want is not for who may not want it.
+        otto.request(method, &format!("/api/v1/{path}"), &json, br#"{"wrong":1}"#)?.expect(&[403])?;
     }
     let mut nobody = HttpClient::new(
         SocketAddr::from(([127, 0, 0, 1], agent.options().port + 1)),

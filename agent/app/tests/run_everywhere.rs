@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use shoal_testkit::{AgentOptions, AgentProcess, free_port_base, start_pool, wait_until};
+use shoal_testkit::{AgentOptions, AgentProcess, SmallDisk, free_port_base, start_pool, wait_until};
 
 /// How long something that comes about by itself may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -283,5 +283,52 @@ fn a_right_that_ended_while_its_command_was_under_way_is_none_and_who_comes_too_
     if ran.exists() {
         bail!("it was run by {:?}", back.options().data);
     }
+    Ok(())
+}
+
+#[test]
+fn on_a_full_disk_it_is_refused_at_once_with_the_reason() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(folder.path().join("small"), 160 * 1024 * 1024)? else {
+        eprintln!("skipped: only root may mount the small disk this test fills");
+        return Ok(());
+    };
+    let shared = shared(folder.path())?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_shoal"));
+    let agents = start_pool(binary, folder.path(), free_port_base(100)?, 2, |options| {
+        if options.data.ends_with("agent-1") {
+            options.data = disk.path().join("agent-1");
+        }
+        options.arguments = ["--reserve", "0", "--cap", "50000000"].map(str::to_owned).to_vec();
+        owner_says(options, &anything_in(&shared))
+    })?;
+    let first = &agents[0];
+    first.json(&["right", "grant", "admin", "run"])?;
+    let ran = first.shoal(&["run", "--on", "agent-1", "--", "uname"])?;
+    ensure!(ran.status.success(), "{ran:?}");
+
+    let mark = shared.join("it-ran");
+    let command = ["--timeout", "30s", "--within", "30s", "--", "touch", mark.to_str().context("a path")?];
+    // Until there is nothing left, whatever the agent gives up to go on.
+    let refused = wait_until("the disk to be full to the agent too", DEADLINE, || {
+        disk.fill()?;
+        let output = first.shoal(&[&["run", "--json", "--on", "agent-1"], &command[..]].concat())?;
+        let (_, summary) = told(&output)?;
+        let agent = of(&summary, "agent-1")?.clone();
+        ensure!(agent["state"] != "running" && agent["state"] != "asleep", "{summary}");
+        let is_refused = agent["state"] == "refused";
+        fs::remove_file(&mark).or_else(|error| if is_refused { Ok(()) } else { Err(error) })?;
+        Ok(is_refused.then_some((agent, summary)))
+    })?;
+    let (agent, summary) = refused;
+    ensure!(agent["why"].as_str().is_some_and(|why| why.contains("program output cannot be kept")), "{agent}");
+    ensure!(summary["finished"] == true && !mark.exists(), "{summary}");
+
+    // With room it goes on, and what was refused is not run later.
+    fs::remove_file(disk.filler())?;
+    wait_until("commands to be run again", DEADLINE, || {
+        Ok(first.shoal(&["run", "--on", "agent-1", "--", "uname"])?.status.success().then_some(()))
+    })?;
+    ensure!(!mark.exists(), "it ran though it was refused");
     Ok(())
 }

@@ -37,6 +37,13 @@ pub enum ReceiptState {
         /// Why, for people.
         reason: String,
     },
+    /// As [`Self::Handled`], with what the peerlet said of its failure.
+    Failed {
+        /// Not 0.
+        exit_status: i32,
+        /// The end of what it printed on standard error.
+        said: String,
+    },
 }
 
 /// What became of a message.
@@ -66,6 +73,7 @@ impl Receipt {
         let (state, exit_status, hop, reason) = match &self.state {
             ReceiptState::Delivered => ("delivered", None, None, None),
             ReceiptState::Handled { exit_status } => ("handled", Some(exit_status.to_string()), None, None),
+            ReceiptState::Failed { exit_status, said } => ("handled", Some(exit_status.to_string()), None, Some(said)),
             ReceiptState::Refused { reason } => ("refused", None, None, Some(reason)),
             ReceiptState::Expired { hop, reason } => ("expired", None, Some(hop.to_string()), Some(reason)),
         };
@@ -100,10 +108,16 @@ impl Receipt {
         let attribute = |wanted: &str| {
             element.attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).ok_or_else(none)
         };
-        let reason = || element.text.chars().take(REASON_LIMIT_CHARS).collect();
+        let reason = || element.text.chars().take(REASON_LIMIT_CHARS).collect::<String>();
         let state = match attribute("state")? {
             "delivered" => ReceiptState::Delivered,
-            "handled" => ReceiptState::Handled { exit_status: attribute("exit-status")?.parse().map_err(|_| none())? },
+            "handled" => {
+                let exit_status = attribute("exit-status")?.parse().map_err(|_| none())?;
+                match reason() {
+                    said if said.is_empty() || exit_status == 0 => ReceiptState::Handled { exit_status },
+                    said => ReceiptState::Failed { exit_status, said },
+                }
+            }
             "refused" => ReceiptState::Refused { reason: reason() },
             "expired" => {
                 ReceiptState::Expired { hop: attribute("hop")?.parse().map_err(|_| none())?, reason: reason() }
@@ -128,6 +142,7 @@ mod tests {
             ReceiptState::Handled { exit_status: -9 },
             ReceiptState::Refused { reason: "no <right> & no \"luck\"".into() },
             ReceiptState::Expired { hop: AgentId([3; 32]), reason: String::new() },
+            ReceiptState::Failed { exit_status: 3, said: "no such table: <t>\nsorry".into() },
         ];
         states.into_iter().zip(7..).map(|(state, of)| Receipt { of: MessageId([of; 16]), state }).collect()
     }

@@ -154,6 +154,20 @@ fn programs_that_gain_rights_and_things_that_are_no_files_are_refused() {
 }
 
 #[test]
+fn one_whose_program_cannot_be_run_is_refused_with_the_reason() {
+    let place = place();
+    for (command, saying) in [
+        ("no-such-program", "there is no program no-such-program"),
+        ("/no/such/program", "the program /no/such/program cannot be used"),
+        ("/etc/passwd", "/etc/passwd is no program"),
+    ] {
+        let source = place.source(&format!("command = [\"{command}\"]\nmode = \"oneshot\"\n"), &[]);
+        let error = place.refused(&source);
+        assert!(matches!(error, RegistryError::Program { .. }) && error.to_string().contains(saying), "{error}");
+    }
+}
+
+#[test]
 fn a_pipe_in_the_manifests_place_is_refused_and_not_waited_for() {
     let place = place();
     let source = place.source(WC, &[]);

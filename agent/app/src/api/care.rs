@@ -10,7 +10,7 @@ use shoal_ledger::{CarePolicy, Command, query};
 use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
-use super::handlers::{Answer, Body, Shared, checked_survive};
+use super::handlers::{Answer, Shared, Wish, checked_survive};
 use super::types::{CertificateView, DrainView, PolicyChange, PolicyView, RepairView, SafeView};
 use crate::keeping::{is_genuine, statement};
 use crate::outlook::loss::removal_loss;
@@ -33,12 +33,8 @@ fn policy_now(api: &Api) -> Result<PolicyView, Failure> {
 }
 
 /// Changes what is named; the rest stays. Two who change different things at the same instant may undo one another's.
-pub(super) async fn set_policy(
-    State(api): Shared,
-    caller: Caller,
-    Body(change): Body<PolicyChange>,
-) -> Answer<PolicyView> {
-    caller.needs(UserRole::Operator)?;
+pub(super) async fn set_policy(State(api): Shared, caller: Caller, change: Wish<PolicyChange>) -> Answer<PolicyView> {
+    let change = change.from(&caller, UserRole::Operator)?;
     let survive = change.survive.map(checked_survive).transpose()?;
     let ledger = &api.agent.ledger;
     let patience = PolicyChange { survive: None, ..change };

@@ -36,6 +36,13 @@ impl Failure {
         failure
     }
 
+    /// The caller does more at once than one may.
+    pub(super) fn too_many(reason: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, reason, None);
+        failure.retry_after = Some(Duration::from_secs(2));
+        failure
+    }
+
     pub(super) fn forbidden(role: UserRole) -> Self {
         Self::new(StatusCode::FORBIDDEN, format!("this takes the role {role:?}"), Some("Ask an admin."))
     }
@@ -100,6 +107,11 @@ impl Failure {
         &self.error.error
     }
 
+    /// When it may be tried again, in whole seconds.
+    pub(super) fn retry_after_s(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs().max(1))
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -107,9 +119,10 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let retry_after_s = self.retry_after_s();
         let mut response = (self.status, Json(self.error)).into_response();
-        if let Some(wait) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        if let Some(wait_s) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             // Not "Basic": a browser must show the page to sign in, not its own dialogue.

@@ -1,11 +1,12 @@
 //! The calls.
 
+mod wish;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,22 +23,13 @@ use crate::auth;
 use crate::check::{CheckBoard, CheckState};
 use crate::status::StatusReport;
 
+pub(super) use wish::{Body, Wish, fault};
+
 /// How many agents a policy may ask to survive the loss of.
 const SURVIVE_LIMIT: u8 = 8;
 
 pub(super) type Shared = State<Arc<Api>>;
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
-
-/// A JSON body whose faults are told in our own words.
-#[derive(FromRequest)]
-#[from_request(via(Json), rejection(Failure))]
-pub(super) struct Body<T>(pub(super) T);
-
-impl From<JsonRejection> for Failure {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::bad(rejection.body_text())
-    }
-}
 
 /// Alive, and what could be wrong: for a load balancer or a watchdog. Says nothing to strangers but that.
 pub(super) async fn health(State(api): Shared) -> (StatusCode, Json<Value>) {
@@ -106,8 +98,9 @@ pub(super) async fn node(
     State(api): Shared,
     caller: Caller,
     Path(node): Path<String>,
-    Body(action): Body<NodeAction>,
+    action: Wish<NodeAction>,
 ) -> Answer<Value> {
+    let action = action.from(&caller, UserRole::Operator)?;
     caller.needs(match action {
         NodeAction::Pause | NodeAction::Resume | NodeAction::Drain => UserRole::Operator,
         _ => UserRole::Admin,
@@ -143,12 +136,8 @@ pub(super) async fn start_check(State(api): Shared, caller: Caller) -> Answer<Ch
     Ok(Json(api.agent.check.state()))
 }
 
-pub(super) async fn invite(
-    State(api): Shared,
-    caller: Caller,
-    Body(request): Body<InviteRequest>,
-) -> Answer<InviteAnswer> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn invite(State(api): Shared, caller: Caller, request: Wish<InviteRequest>) -> Answer<InviteAnswer> {
+    let request = request.from(&caller, UserRole::Admin)?;
     if request.expires_s == 0 {
         return Err(Failure::bad("a ticket that is good for no time lets nobody in"));
     }
@@ -199,12 +188,8 @@ pub(super) fn volume_named(api: &Api, name: &str) -> Result<VolumeRecord, Failur
     query::volume_by_name(&*view, name)?.ok_or_else(|| Failure::missing(format!("there is no volume {name}")))
 }
 
-pub(super) async fn create_volume(
-    State(api): Shared,
-    caller: Caller,
-    Body(new): Body<NewVolume>,
-) -> Answer<VolumeView> {
-    caller.needs(UserRole::Operator)?;
+pub(super) async fn create_volume(State(api): Shared, caller: Caller, new: Wish<NewVolume>) -> Answer<VolumeView> {
+    let new = new.from(&caller, UserRole::Operator)?;
     let policy = VolumePolicy {
         survive: new.survive.map(checked_survive).transpose()?,
         compress: new.compress.unwrap_or(VolumePolicy::default().compress),
@@ -219,9 +204,9 @@ pub(super) async fn change_volume(
     State(api): Shared,
     caller: Caller,
     Path(name): Path<String>,
-    Body(change): Body<VolumeChange>,
+    change: Wish<VolumeChange>,
 ) -> Answer<Value> {
-    caller.needs(UserRole::Operator)?;
+    let change = change.from(&caller, UserRole::Operator)?;
     let volume = volume_named(&api, &name)?;
     if change.survive.is_some() || change.compress.is_some() {
         let survive = change.survive.unwrap_or(volume.policy.survive).map(checked_survive).transpose()?;
@@ -266,8 +251,12 @@ pub(super) async fn put_user(
     State(api): Shared,
     caller: Caller,
     Path(name): Path<String>,
-    Body(change): Body<UserChange>,
+    change: Wish<UserChange>,
 ) -> Answer<UserAnswer> {
+    if caller.user != name {
+        caller.needs(UserRole::Admin)?;
+    }
+    let change = change.read()?;
     let known = api.user(&name)?;
     // Everyone may change their own password and nothing else.
     if !(known.is_some() && caller.user == name && change.role.is_none()) {

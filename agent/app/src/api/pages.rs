@@ -1,8 +1,10 @@
 //! The page's calls: sign in, sign out, the page, its assets.
 
+mod visitor;
+
 use std::sync::Arc;
 
-use axum::extract::{Extension, Form, Path, State};
+use axum::extract::{Extension, Form, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::Markup;
@@ -17,19 +19,32 @@ use crate::page::talk::{self, ChatPlace};
 use crate::page::{self, Choice, PageInput, Recipients, System};
 use crate::status::NodeStatus;
 
+pub(super) use visitor::Visitor;
+use visitor::{SIGN_IN, own_page};
+
 /// What the sign-in form sends.
 #[derive(Deserialize)]
 pub(super) struct SignIn {
     user: String,
     password: String,
+    /// The page one comes back to.
+    #[serde(default)]
+    next: String,
+}
+
+/// What is told where one signs in.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    /// The page one comes back to.
+    #[serde(default)]
+    next: String,
 }
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
-    caller: Result<Caller, Failure>,
+    Visitor(caller): Visitor,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     let report = api.agent.status().await?;
     let pool = api.agent.pool()?;
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -51,10 +66,9 @@ pub(super) async fn chat() -> Redirect {
 
 pub(super) async fn chat_room(
     State(api): State<Arc<Api>>,
-    caller: Result<Caller, Failure>,
+    Visitor(caller): Visitor,
     Path(room): Path<String>,
 ) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     let room: shoal_chat::RoomName =
         room.parse().map_err(|error: shoal_chat::NameError| Failure::missing(error.to_string()))?;
     Ok(talk::chat(&api.agent.pool()?.name, &caller.user, ChatPlace::Room(room.as_str())).into_response())
@@ -62,10 +76,9 @@ pub(super) async fn chat_room(
 
 pub(super) async fn chat_with(
     State(api): State<Arc<Api>>,
-    caller: Result<Caller, Failure>,
+    Visitor(caller): Visitor,
     Path(other): Path<String>,
 ) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     if api.user(&other)?.is_none() {
         return Err(Failure::missing(format!("there is no user {other}")));
     }
@@ -78,10 +91,9 @@ pub(super) async fn whiteboards() -> Redirect {
 
 pub(super) async fn whiteboard(
     State(api): State<Arc<Api>>,
-    caller: Result<Caller, Failure>,
+    Visitor(caller): Visitor,
     Path(board): Path<String>,
 ) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
     let board: shoal_whiteboard::BoardName =
         board.parse().map_err(|error: shoal_whiteboard::NameError| Failure::missing(error.to_string()))?;
     Ok(talk::whiteboard(&api.agent.pool()?.name, &caller.user, board.as_str()).into_response())
@@ -101,8 +113,8 @@ fn drive_url(api: &Api, host: &str) -> Option<String> {
     Some(format!("{scheme}://{address}/{volume}/"))
 }
 
-pub(super) async fn sign_in_form() -> Markup {
-    page::sign_in(None)
+pub(super) async fn sign_in_form(Query(wanted): Query<Wanted>) -> Markup {
+    page::sign_in(None, own_page(&wanted.next))
 }
 
 pub(super) async fn sign_in(
@@ -115,9 +127,10 @@ pub(super) async fn sign_in(
     if headers.contains_key(header::ORIGIN) && !same_origin(&headers) {
         return Failure::foreign_origin().into_response();
     }
+    let next = own_page(&form.next);
     let caller = match api.check(&form.user, &form.password, remote.address.ip()).await {
         Ok(caller) => caller,
-        Err(failure) => return (failure.status(), page::sign_in(Some(failure.sentence()))).into_response(),
+        Err(failure) => return (failure.status(), page::sign_in(Some(failure.sentence()), next)).into_response(),
     };
     let name = crate::auth::generate_password() + &crate::auth::generate_password();
     let secure = if remote.encrypted { "; Secure" } else { "" };
@@ -125,7 +138,7 @@ pub(super) async fn sign_in(
     if let Ok(mut sessions) = api.sessions.lock() {
         sessions.begin(name, caller.user, caller.role, api.now());
     }
-    with_cookie(Redirect::to("/").into_response(), &cookie)
+    with_cookie(Redirect::to(next).into_response(), &cookie)
 }
 
 pub(super) async fn sign_out(State(api): State<Arc<Api>>, _caller: Caller, headers: HeaderMap) -> Response {
@@ -133,7 +146,7 @@ pub(super) async fn sign_out(State(api): State<Arc<Api>>, _caller: Caller, heade
         sessions.end(&name);
     }
     let gone = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
-    with_cookie(Redirect::to("/sign-in").into_response(), &gone)
+    with_cookie(Redirect::to(SIGN_IN).into_response(), &gone)
 }
 
 /// What a button beside an agent does. Only a page of this origin may press it; see [`Caller`].
@@ -193,8 +206,7 @@ pub(super) async fn board_script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], talk::BOARD_SCRIPT).into_response()
 }
 
-pub(super) async fn run(State(api): State<Arc<Api>>, caller: Result<Caller, Failure>) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+pub(super) async fn run(State(api): State<Arc<Api>>, Visitor(caller): Visitor) -> Result<Response, Failure> {
     let from = recipients(&api, true).await?;
     Ok(page::run::run(&api.agent.pool()?.name, &caller.user, &from).into_response())
 }

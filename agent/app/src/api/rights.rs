@@ -3,6 +3,8 @@
 //! Whoever is signed in sees them; only an admin changes them. Rights given and taken back are in the audit log, before and
 //! after.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use dci_proto::AgentId;
@@ -14,7 +16,7 @@ use shoal_ledger::{Command, GroupRecord, KvRead, RightRecord, TypePolicy, UserRo
 use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
-use super::handlers::{Answer, Body, Shared};
+use super::handlers::{Answer, Shared, Wish};
 use crate::audit::{Act, Ending};
 
 /// The longest a right with an end may be given for: ten years.
@@ -38,6 +40,9 @@ pub struct RightView {
     pub granted_by: String,
     /// When, in ms since 1970 UTC.
     pub granted_ms: u64,
+    /// Of one that was just given: why it may not be what was meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `PUT rights`.
@@ -111,12 +116,11 @@ pub(super) async fn rights(State(api): Shared, _caller: Caller) -> Answer<Vec<Ri
 fn right_view(right: RightRecord, now_ms: u64) -> RightView {
     let RightRecord { user, kind, expires_ms, granted_by, granted_ms } = right;
     let ended = expires_ms.is_some_and(|end_ms| end_ms <= now_ms);
-    RightView { user, kind, expires_ms, ended, granted_by, granted_ms }
+    RightView { user, kind, expires_ms, ended, granted_by, granted_ms, warnings: Vec::new() }
 }
 
-pub(super) async fn grant(State(api): Shared, caller: Caller, Body(grant): Body<RightGrant>) -> Answer<RightView> {
-    caller.needs(UserRole::Admin)?;
-    let RightGrant { user, kind, expires_s } = grant;
+pub(super) async fn grant(State(api): Shared, caller: Caller, grant: Wish<RightGrant>) -> Answer<RightView> {
+    let RightGrant { user, kind, expires_s } = grant.from(&caller, UserRole::Admin)?;
     if expires_s.is_some_and(|seconds| seconds == 0 || seconds > RIGHT_LIMIT_S) {
         return Err(Failure::bad(format!("a right that ends is given for 1 to {RIGHT_LIMIT_S} seconds")));
     }
@@ -131,7 +135,37 @@ pub(super) async fn grant(State(api): Shared, caller: Caller, Body(grant): Body<
     ledger.barrier().await?;
     let right = query::right(&*ledger.view()?, &user, &kind)?;
     let right = right.ok_or_else(|| Failure::conflict("it was taken back at the same time"))?;
-    Ok(Json(right_view(right, now_ms)))
+    let warnings = warnings(&api, &user, &kind).await?;
+    Ok(Json(RightView { warnings, ..right_view(right, now_ms) }))
+}
+
+/// Why a right that was given may do nothing: a type that nobody offers, a role that does not suffice.
+async fn warnings(api: &Arc<Api>, user: &str, kind: &MessageType) -> Result<Vec<String>, Failure> {
+    let Ok(messages) = api.messages().cloned() else { return Ok(Vec::new()) };
+    let (asked, wanted) = (messages.clone(), kind.clone());
+    let is_offered = tokio::task::spawn_blocking(move || {
+        let offers = asked.directory().into_iter().filter_map(|listed| listed.offer);
+        asked.peerlets().rights_of(&wanted).is_some()
+            || offers.into_iter().any(|offer| offer.peerlets().iter().any(|peerlet| peerlet.kind == wanted))
+    });
+    let is_offered = is_offered.await.map_err(|error| Failure::broken(error.to_string()))?;
+    let mut warnings = Vec::new();
+    if !is_offered {
+        warnings.push(format!("no agent offers messages of type {kind}; `shoal peerlets` shows what there is"));
+    }
+    let view = api.agent.ledger.view()?;
+    let needed = match (query::type_policy(&*view, kind)?, messages.peerlets().rights_of(kind)) {
+        (Some(said), _) => said.role,
+        (None, Some(rights)) => crate::messages::permission::policy_of(&rights).role,
+        (None, None) => TypePolicy::default().role,
+    };
+    if let Some(record) = query::user(&*view, user)?.filter(|record| record.role < needed) {
+        let (has, needed) = (record.role.as_str(), needed.as_str());
+        warnings.push(format!(
+            "{user} has the role {has}, and messages of type {kind} take the role {needed} or a higher one besides the right"
+        ));
+    }
+    Ok(warnings)
 }
 
 pub(super) async fn revoke(
@@ -184,9 +218,9 @@ pub(super) async fn put_group(
     State(api): Shared,
     caller: Caller,
     Path(name): Path<String>,
-    Body(change): Body<GroupChange>,
+    change: Wish<GroupChange>,
 ) -> Answer<GroupView> {
-    caller.needs(UserRole::Admin)?;
+    let change = change.from(&caller, UserRole::Admin)?;
     let name = group_named(&name)?;
     let ledger = &api.agent.ledger;
     ledger.barrier().await?;
@@ -219,11 +253,10 @@ pub(super) async fn put_type(
     State(api): Shared,
     caller: Caller,
     Path(kind): Path<String>,
-    Body(change): Body<TypeChange>,
+    change: Wish<TypeChange>,
 ) -> Answer<TypeView> {
-    caller.needs(UserRole::Admin)?;
+    let TypeChange { role, right } = change.from(&caller, UserRole::Admin)?;
     let kind = type_named(&kind)?;
-    let TypeChange { role, right } = change;
     let what =
         format!("messages of type {kind} take the role {}{}", role.as_str(), if right { " and a right" } else { "" });
     let policy = Some(TypePolicy { role, right });

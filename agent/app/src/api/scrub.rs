@@ -10,7 +10,7 @@ use shoal_ledger::UserRole;
 use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
-use super::handlers::Body;
+use super::handlers::Wish;
 use crate::scrub::overview::{ScrubOverview, overview};
 use crate::wire::ScrubAsk;
 
@@ -43,9 +43,9 @@ pub(super) async fn scrub(
 pub(super) async fn start(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Body(asked): Body<ScrubStart>,
+    asked: Wish<ScrubStart>,
 ) -> Result<Json<ScrubOverview>, Failure> {
-    caller.needs(UserRole::Operator)?;
+    let asked = asked.from(&caller, UserRole::Operator)?;
     let ask = ScrubAsk { start: true, brief: true };
     Ok(Json(overview(&api.agent, asked.node.as_deref(), ask).await?))
 }

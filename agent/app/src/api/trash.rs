@@ -13,7 +13,7 @@ use shoal_ledger::{
 use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
-use super::handlers::{Body, volume_named};
+use super::handlers::{Wish, volume_named};
 use super::types::{EmptyAnswer, EmptyRequest, RestoreAnswer, RestoreRequest, TrashList, TrashView};
 
 /// Versions one call lists unless it asks for fewer.
@@ -76,12 +76,8 @@ fn shown(volume: &VolumeRecord, entry: TrashEntry, keep_ms: u64) -> TrashView {
     }
 }
 
-pub(super) async fn restore(
-    State(api): Shared,
-    caller: Caller,
-    Body(wish): Body<RestoreRequest>,
-) -> Answer<RestoreAnswer> {
-    caller.needs(UserRole::User)?;
+pub(super) async fn restore(State(api): Shared, caller: Caller, wish: Wish<RestoreRequest>) -> Answer<RestoreAnswer> {
+    let wish = wish.from(&caller, UserRole::User)?;
     api.agent.ledger.barrier().await?;
     let view = api.agent.ledger.view()?;
     let guard = Guard { user: caller.user.clone(), ..Guard::default() };
@@ -155,8 +151,8 @@ fn moved(path: &NodePath, from: &NodePath, to: &NodePath) -> NodePath {
     NodePath { volume: to.volume, names: [&to.names, below].concat() }
 }
 
-pub(super) async fn empty(State(api): Shared, caller: Caller, Body(wish): Body<EmptyRequest>) -> Answer<EmptyAnswer> {
-    caller.needs(UserRole::Operator)?;
+pub(super) async fn empty(State(api): Shared, caller: Caller, wish: Wish<EmptyRequest>) -> Answer<EmptyAnswer> {
+    let wish = wish.from(&caller, UserRole::Operator)?;
     let ledger = &api.agent.ledger;
     ledger.barrier().await?;
     let volumes = match &wish.volume {

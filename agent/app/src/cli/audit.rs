@@ -9,7 +9,7 @@ use super::client::Client;
 use super::commands::segment;
 use super::duration;
 use super::message::on_behalf_of;
-use super::print::{answer, say, table, time};
+use super::print::{answer, moment, say, table};
 use super::{AgentChoice, CliError};
 use crate::api::types::NodeList;
 use crate::audit::{AuditEntry, AuditEverywhere, AuditPage, Decision};
@@ -99,7 +99,7 @@ const COLUMNS: [&str; 7] = ["NUMBER", "WHEN", "USER", "FROM", "TYPE", "DECISION"
 fn row(names: &BTreeMap<AgentId, String>, entry: &AuditEntry) -> Vec<String> {
     vec![
         entry.place.to_string(),
-        time(entry.at_ms),
+        moment(entry.at_ms),
         entry.user.clone().unwrap_or_else(|| "-".into()),
         name(names, entry.from),
         entry.kind.to_string(),

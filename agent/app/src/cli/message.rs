@@ -9,7 +9,7 @@ use ureq::http::Method;
 use super::client::Client;
 use super::commands::segment;
 use super::duration;
-use super::print::{answer, say, table, time};
+use super::print::{answer, moment, say, table};
 use super::{AgentChoice, CliError, follow};
 use crate::api::messages::types::{
     EntryView, LogFilter, LogPage, MessageStates, ReplayRequest, SendRequest, SentAnswer, SentView, StateView, To,
@@ -144,7 +144,7 @@ pub(super) fn states(agent: &AgentChoice, id: MessageId, json: bool) -> Result<(
         return answer(&states);
     }
     let rows = states.recipients.iter().map(|state| {
-        vec![state.name.clone(), state_of(state), time(state.since_ms), state.why.clone().unwrap_or_default()]
+        vec![state.name.clone(), state_of(state), moment(state.since_ms), state.why.clone().unwrap_or_default()]
     });
     table(&["AGENT", "STATE", "SINCE", "WHY"], rows);
     Ok(())
@@ -235,15 +235,27 @@ pub(super) struct LogOptions {
     /// Go on with what is logged from now on, and with what becomes of it, until Ctrl-C.
     #[arg(long, conflicts_with = "until")]
     pub(super) follow: bool,
+    /// Show what agents tell each other of who is at the chat, too; with --json it always is.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// The columns of the log.
+pub(super) const COLUMNS: [&str; 8] = ["PLACE", "WHEN", "WAY", "TYPE", "FROM", "TO", "WHAT", "STATE"];
+
+/// Whether an entry only says who is at the chat: every agent does so again and again.
+pub(super) fn is_presence(entry: &EntryView) -> bool {
+    entry.kind == shoal_chat::MESSAGE_TYPE && entry.xml.trim_start().starts_with("<presence ")
 }
 
 pub(super) fn log(agent: &AgentChoice, options: &LogOptions, json: bool) -> Result<(), CliError> {
     let client = Client::open(agent)?;
     let filter = options.filter.filter()?;
+    let presence = options.all || json;
     if options.follow {
-        return follow::follow(&client, &filter, json);
+        return follow::follow(&client, &filter, presence, json);
     }
-    let all = newest(&client, filter)?;
+    let all = newest(&client, filter, presence)?;
     if json {
         return answer(&all);
     }
@@ -251,7 +263,7 @@ pub(super) fn log(agent: &AgentChoice, options: &LogOptions, json: bool) -> Resu
         say!("Nothing of that is in the log.");
     } else {
         // The newest last, where one looks.
-        table(&["PLACE", "WHEN", "WAY", "TYPE", "FROM", "TO", "WHAT", "STATE"], all.entries.iter().rev().map(row));
+        table(&COLUMNS, all.entries.iter().rev().map(row));
     }
     if all.damaged > 0 {
         say!("{} entries are damaged and left out.", all.damaged);
@@ -259,13 +271,13 @@ pub(super) fn log(agent: &AgentChoice, options: &LogOptions, json: bool) -> Resu
     Ok(())
 }
 
-/// As many of the newest entries as wanted, the newest first.
-pub(super) fn newest(client: &Client, mut filter: LogFilter) -> Result<LogPage, CliError> {
+/// As many of the newest entries as wanted, the newest first; with or without those that only say who is at the chat.
+pub(super) fn newest(client: &Client, mut filter: LogFilter, presence: bool) -> Result<LogPage, CliError> {
     let wanted = filter.limit.unwrap_or(usize::MAX);
     let mut all = LogPage { entries: Vec::new(), next: None, damaged: 0 };
     loop {
         let page: LogPage = client.get(&format!("log?{}", as_query(&filter)?))?;
-        all.entries.extend(page.entries);
+        all.entries.extend(page.entries.into_iter().filter(|entry| presence || !is_presence(entry)));
         all.damaged += page.damaged;
         all.next = page.next;
         filter.after = page.next;
@@ -290,7 +302,7 @@ pub(super) fn row(entry: &EntryView) -> Vec<String> {
     };
     vec![
         entry.place.to_string(),
-        time(entry.at_ms),
+        moment(entry.at_ms),
         entry.direction.clone(),
         entry.kind.clone(),
         from,
@@ -357,4 +369,38 @@ pub(super) fn replay(agent: &AgentChoice, options: &ReplayOptions, json: bool) -
         tell_sent(&sent.messages);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dci_proto::AgentId;
+    use shoal_chat::{Presence, State, Utterance};
+
+    use super::*;
+    use crate::api::messages::types::FromView;
+
+    #[test]
+    fn only_what_says_who_is_at_the_chat_is_noise() {
+        let entry = |kind: &str, utterance: &Utterance| EntryView {
+            place: 1,
+            at_ms: 0,
+            direction: "received".to_owned(),
+            id: MessageId([1; 16]),
+            kind: kind.to_owned(),
+            session: None,
+            from: FromView { agent: AgentId([1; 32]), name: "pc-1".to_owned(), user: None, session: None },
+            to: To::All(true),
+            in_reply_to: None,
+            replay_of: None,
+            sent_ms: 0,
+            expires_ms: 0,
+            text: None,
+            xml: utterance.to_body().expect("a body").as_xml().to_owned(),
+            states: Vec::new(),
+        };
+        let presence = Utterance::Presence(Presence { state: State::Here, rooms: Vec::new() });
+        let said = Utterance::Say { room: "lobby".parse().expect("a room"), text: "<presence >".to_owned() };
+        assert!(is_presence(&entry("chat", &presence)));
+        assert!(!is_presence(&entry("chat", &said)) && !is_presence(&entry("other", &presence)));
+    }
 }

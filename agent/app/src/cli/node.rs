@@ -8,7 +8,7 @@ use ureq::http::Method;
 
 use super::client::Client;
 use super::drain;
-use super::print::{answer, bytes, say, time};
+use super::print::{answer, bytes, count, say, time};
 use super::{AgentChoice, CliError};
 use crate::api::types::{ApiError, CertificateView, NodeAction, NodeList, SafeView};
 use crate::outlook::{MakeSafe, RemovalLoss};
@@ -225,7 +225,7 @@ fn tell_loss(name: &str, loss: &RemovalLoss) {
     say!("  {} could not be read any more ({})", stripes(loss.unreadable), bytes(loss.unreadable_bytes));
     say!("  {} could lose nothing more ({})", stripes(loss.endangered), bytes(loss.endangered_bytes));
     if let Some(total) = loss.files_total.filter(|total| *total > 0) {
-        say!("\n{total} files would be lost:");
+        say!("\n{} would be lost:", count(total, "file"));
         loss.files.iter().for_each(|file| say!("  {file}"));
         if total > loss.files.len() as u64 {
             say!("  …");

@@ -1,5 +1,7 @@
 //! `shoal peerlets`: who has which; `shoal peerlet`: the peerlets of this computer's agent.
 
+mod sdk;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -32,11 +34,27 @@ pub(super) enum PeerletCommand {
     ///
     /// Example: shoal peerlet list
     List,
+    /// Write what it takes to write programs: `shoal.py` for Python, the peerlets and flows of the guides. Needs no agent.
+    ///
+    /// Example: shoal peerlet sdk --to ~/shoal-sdk
+    Sdk {
+        /// The folder; it is made where there is none.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Replace files that are there.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 pub(super) fn peerlet(agent: &AgentChoice, command: &PeerletCommand, json: bool) -> Result<(), CliError> {
+    if let PeerletCommand::Sdk { to, force } = command {
+        return sdk::sdk(to, *force, json);
+    }
     let client = Client::open(agent)?;
     match command {
+        // Done.
+        PeerletCommand::Sdk { .. } => {}
         PeerletCommand::Add { folder } => {
             let whole = std::fs::canonicalize(folder)
                 .map_err(|error| CliError::Failed(format!("cannot find {}: {error}", folder.display())))?;

@@ -36,16 +36,38 @@ pub(super) fn answer(value: &impl Serialize) -> Result<(), CliError> {
 
 /// Columns as wide as what is in them.
 pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    open_table(heads, rows);
+}
+
+/// Prints a table that goes on: further rows stand below it.
+pub(super) fn open_table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Columns {
     let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
     all.extend(rows);
-    let width =
-        |column: usize| all.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    for row in &all {
-        let row: Vec<String> = row.iter().map(|cell| harmless(cell)).collect();
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        say!("{}", cells.join("  ").trim_end());
+    let columns = Columns::of(heads.len(), &all);
+    all.iter().for_each(|row| say!("{}", columns.line(row)));
+    columns
+}
+
+/// How wide the columns of a table are.
+pub(super) struct Columns(Vec<usize>);
+
+impl Columns {
+    fn of(count: usize, rows: &[Vec<String>]) -> Self {
+        let width =
+            |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+        Self((0..count).map(width).collect())
     }
+
+    /// A row of the table.
+    pub(super) fn line(&self, row: &[String]) -> String {
+        let cells = row.iter().zip(&self.0).map(|(cell, width)| format!("{:<width$}", harmless(cell)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }
+}
+
+/// So many of something.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text without what a terminal takes for orders: names of files are anybody's.
@@ -90,16 +112,22 @@ pub(crate) fn about(seconds: u64) -> String {
 /// A time in UTC to the minute.
 pub(crate) fn time(ms_since_1970: u64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-    i64::try_from(ms_since_1970 / 1000)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&format).ok())
-        .unwrap_or_else(|| "?".into())
+    utc(ms_since_1970).and_then(|time| time.format(&format).ok()).unwrap_or_else(|| "?".into())
+}
+
+/// A time in UTC to the second, for what several things happen of in a minute.
+pub(crate) fn moment(ms_since_1970: u64) -> String {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    utc(ms_since_1970).and_then(|time| time.format(&format).ok()).unwrap_or_else(|| "?".into())
+}
+
+fn utc(ms_since_1970: u64) -> Option<time::OffsetDateTime> {
+    i64::try_from(ms_since_1970 / 1000).ok().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{about, bytes, time};
+    use super::{Columns, about, bytes, count, moment, time};
 
     #[test]
     fn lengths_of_time_are_rounded_up_to_one_unit() {
@@ -135,6 +163,16 @@ mod tests {
     #[test]
     fn times_read_to_the_minute() {
         assert_eq!(time(1_795_251_600_000), "2026-11-21 09:00 UTC");
-        assert_eq!(time(u64::MAX), "?");
+        assert_eq!(moment(1_795_251_601_000), "2026-11-21 09:00:01 UTC");
+        assert_eq!((time(u64::MAX), moment(u64::MAX)), ("?".into(), "?".into()));
+    }
+
+    #[test]
+    fn one_is_not_several_and_later_rows_stand_below_the_first() {
+        assert_eq!((count(1, "file"), count(0, "file")), ("1 file".into(), "0 files".into()));
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let columns = Columns::of(2, &[row(["PLACE", "WAY"]), row(["7", "received"])]);
+        assert_eq!(columns.line(&row(["12", "sent"])), "12     sent");
+        assert_eq!(columns.line(&row(["1", "\u{1b}[2J"])), "1      \\u{1b}[2J");
     }
 }

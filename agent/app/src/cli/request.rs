@@ -93,14 +93,36 @@ impl Outcome {
         let is_done = |known: &&Known| known.state.as_ref().is_some_and(|state| state.exit_status == Some(0));
         let left: Vec<&Known> = self.recipients.values().filter(|known| !is_done(known)).collect();
         if !json {
-            left.iter().for_each(|known| eprintln!("{}", harmless(&sentence(known))));
+            left.iter().flat_map(|known| lines(known)).for_each(|line| eprintln!("{}", harmless(&line)));
         }
         if left.is_empty() && self.finished {
             return Ok(());
         }
+        Err(CliError::NotAllDone(self.told(&left)))
+    }
+
+    /// How many did what instead of dealing with it well.
+    fn told(&self, left: &[&Known]) -> String {
         let all = self.recipients.len();
-        let over = if self.finished { "" } else { "; the time to wait was over" };
-        Err(CliError::NotAllDone(format!("{} of {all} did not deal with it{over}", left.len())))
+        let status = |known: &Known| known.state.as_ref().and_then(|state| state.exit_status);
+        let is_out = |known: &Known| {
+            let word = known.state.as_ref().map_or("", |state| state.state.as_str());
+            matches!(word, "refused" | "expired")
+        };
+        let failed = left.iter().filter(|known| status(known).is_some()).count();
+        let out = left.iter().filter(|known| is_out(known)).count();
+        let open = left.len() - failed - out;
+        let mut parts = Vec::new();
+        if failed > 0 {
+            parts.push(format!("{failed} of {all} handled it and failed"));
+        }
+        if out > 0 {
+            parts.push(format!("{out} of {all} did not handle it"));
+        }
+        if open > 0 || !self.finished {
+            parts.push(format!("{open} of {all} had not handled it yet when the time to wait was over"));
+        }
+        parts.join(", ")
     }
 }
 
@@ -112,6 +134,18 @@ fn sentence(known: &Known) -> String {
             None => format!("{}: {}", known.name, state_of(state)),
         },
     }
+}
+
+/// The same in lines, where what a program said has several.
+fn lines(known: &Known) -> Vec<String> {
+    sentence(known)
+        .split('\n')
+        .enumerate()
+        .map(|(number, line)| match number {
+            0 => line.to_owned(),
+            _ => format!("  {line}"),
+        })
+        .collect()
 }
 
 /// Prints an answer; with a name, before each of its lines.
@@ -148,13 +182,13 @@ mod tests {
         for (events, expected) in [
             (vec![handled(1), handled(2), done(true)], None),
             (vec![state(1, "delivered", None), handled(1), done(true)], None),
-            (vec![handled(1), state(2, "handled", Some(3)), done(true)], Some("1 of 2 did not deal with it")),
-            (vec![handled(1), state(2, "refused", None), done(true)], Some("1 of 2 did not deal with it")),
+            (vec![handled(1), state(2, "handled", Some(3)), done(true)], Some("1 of 2 handled it and failed")),
+            (vec![handled(1), state(2, "refused", None), done(true)], Some("1 of 2 did not handle it")),
             (
                 vec![handled(1), state(2, "delivered", None), done(false)],
-                Some("1 of 2 did not deal with it; the time to wait was over"),
+                Some("1 of 2 had not handled it yet when the time to wait was over"),
             ),
-            (vec![handled(1)], Some("0 of 1 did not deal with it; the time to wait was over")),
+            (vec![handled(1)], Some("0 of 1 had not handled it yet when the time to wait was over")),
         ] {
             let mut outcome = Outcome::default();
             events.into_iter().for_each(|event| outcome.take(event, true));

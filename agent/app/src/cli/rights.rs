@@ -8,7 +8,7 @@ use ureq::http::Method;
 use super::client::Client;
 use super::commands::segment;
 use super::duration;
-use super::print::{answer, say, table, time};
+use super::print::{answer, harmless, say, table, time};
 use super::{AgentChoice, CliError};
 use crate::api::{GroupChange, GroupView, RightGrant, RightView, TypeChange, TypeView};
 
@@ -115,6 +115,7 @@ pub(super) fn right(agent: &AgentChoice, command: &RightCommand, json: bool) -> 
                 Some(end_ms) => say!("{user} may send messages of type {kind} until {}.", time(end_ms)),
                 None => say!("{user} may send messages of type {kind} until that is taken back."),
             }
+            right.warnings.iter().for_each(|warning| eprintln!("warning: {}", harmless(warning)));
             Ok(())
         }
         RightCommand::Revoke { user, kind } => {

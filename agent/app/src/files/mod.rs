@@ -136,6 +136,11 @@ impl FilesError {
         Self::Disk { what: what.into(), reason: error.to_string() }
     }
 
+    /// Nothing more of it is taken.
+    fn not_handed_in(record: OutgoingRecord) -> Self {
+        Self::Conflict(record.given_up.unwrap_or_else(|| "that transfer is on its way already".to_owned()))
+    }
+
     fn missing(transfer: TransferId) -> Self {
         Self::Missing(format!("there is no transfer {transfer} here"))
     }

@@ -32,11 +32,12 @@ impl Files {
         let _turn = one.upload.clone().try_lock_owned().map_err(|_| {
             FilesError::Busy("a piece of that transfer is being taken; offer it when it is there".to_owned())
         })?;
-        if one.record().state != OutgoingState::Uploading {
-            return Err(FilesError::Conflict("that transfer is on its way already".to_owned()));
+        let record = one.record();
+        if record.state != OutgoingState::Uploading {
+            return Err(FilesError::not_handed_in(record));
         }
         let (place, draft, known) = (one.place.clone(), one.draft(), one.changing().hashes.clone());
-        let note = one.record().note;
+        let note = record.note;
         let offer = blocking(move || {
             let manifest = seal(&place, &draft, &known)?;
             place.write_manifest(&manifest.to_lines())?;

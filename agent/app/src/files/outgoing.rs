@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use super::record::{self, Ending};
 use super::room::{Held, Key};
 use super::uploading::Upload;
 use super::{Files, FilesError, OutgoingRecord, OutgoingState};
+use crate::cli::print::count;
 
 /// How long what was sent is remembered when its bytes are gone, in ms.
 const REMEMBERED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -57,6 +59,8 @@ pub(super) struct Changing {
     pub(super) offered_to: BTreeSet<AgentId>,
     /// Hashes of files that were handed in since the start.
     pub(super) hashes: BTreeMap<u32, [u8; 32]>,
+    /// When something of it was handed in last, or this agent started.
+    touched: Instant,
 }
 
 /// Something that is sent.
@@ -119,7 +123,8 @@ pub(super) fn load_all(files: &Path) -> Result<Vec<Outgoing>, FilesError> {
 
 impl Outgoing {
     pub(super) fn new(place: Place, record: OutgoingRecord, draft: Vec<DraftEntry>) -> Self {
-        let changing = Changing { record, live: BTreeMap::new(), offered_to: BTreeSet::new(), hashes: BTreeMap::new() };
+        let (live, offered_to, hashes) = Default::default();
+        let changing = Changing { record, live, offered_to, hashes, touched: Instant::now() };
         Self {
             transfer: changing.record.transfer,
             place,
@@ -144,6 +149,11 @@ impl Outgoing {
     pub(crate) async fn manifest(&self) -> Result<Manifest, FilesError> {
         let place = self.place.clone();
         blocking(move || place.read_manifest()).await
+    }
+
+    /// Something of it is handed in.
+    pub(super) fn touch(&self) {
+        self.changing().touched = Instant::now();
     }
 
     pub(super) fn held_bytes(&self) -> Held {
@@ -204,11 +214,13 @@ impl Outgoing {
             State::Waiting | State::ExpiredOnTheWay { .. } | State::Delivered => RecipientState::Waiting,
             State::Handled { exit_status: 0 } if live.is_none() => RecipientState::Accepted,
             State::Handled { exit_status: 0 } => RecipientState::Receiving,
-            State::Handled { .. } | State::Refused { .. } | State::Expired { .. } => RecipientState::Failed,
+            State::Handled { .. } | State::Failed { .. } | State::Refused { .. } | State::Expired { .. } => {
+                RecipientState::Failed
+            }
         };
         view.why = match &status.state {
             State::Handled { exit_status: 0 } => live.and_then(|live| live.why.clone()),
-            State::Handled { .. } => Some("its peerlet does not take the offer".to_owned()),
+            State::Handled { .. } | State::Failed { .. } => Some("its peerlet does not take the offer".to_owned()),
             _ => status.why(),
         };
         view
@@ -304,6 +316,25 @@ impl Files {
         self.room.free(Key::Out(one.transfer));
     }
 
+    /// Gives up something whose handing in broke off, and that nobody goes on with.
+    async fn give_up_if_left(&self, one: &Arc<Outgoing>) {
+        let patience = self.room.upload_patience();
+        let is_left = |one: &Outgoing| one.changing().touched.elapsed() >= patience;
+        if !is_left(one) {
+            return;
+        }
+        // Nobody goes on with it meanwhile; who does just now is not waited for.
+        let Ok(_turn) = one.upload.clone().try_lock_owned() else { return };
+        if !is_left(one) || one.record().state != OutgoingState::Uploading {
+            return;
+        }
+        let why = format!("given up: nothing more of it was handed in for {}", span(patience));
+        if let Err(error) = one.change(|record| record.given_up = Some(why)).await {
+            tracing::warn!(%error, "that files are given up cannot be kept");
+        }
+        self.end(one).await;
+    }
+
     /// Forgets something that is sent: who has not got it does not get it.
     pub(crate) async fn withdraw(&self, transfer: TransferId) -> Result<(), FilesError> {
         let one = self.outgoing(transfer)?;
@@ -323,7 +354,7 @@ impl Files {
             match record.state {
                 OutgoingState::Offered => self.end_if_over(&one).await,
                 OutgoingState::Sending => {}
-                OutgoingState::Uploading if record.expires_ms > now_ms => {}
+                OutgoingState::Uploading if record.expires_ms > now_ms => self.give_up_if_left(&one).await,
                 OutgoingState::Ended if record.expires_ms.saturating_add(REMEMBERED_MS) > now_ms => {}
                 OutgoingState::Uploading | OutgoingState::Ended => {
                     if let Err(error) = self.withdraw(one.transfer).await {
@@ -332,6 +363,15 @@ impl Files {
                 }
             }
         }
+    }
+}
+
+/// A length of time for people.
+fn span(time: Duration) -> String {
+    const MINUTE_S: u64 = 60;
+    match time.as_secs() {
+        seconds if seconds < 2 * MINUTE_S => count(seconds, "second"),
+        seconds => count(seconds / MINUTE_S, "minute"),
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct OutgoingRecord {
     pub(crate) messages: Vec<MessageId>,
     /// Recipients that are done with it.
     pub(crate) endings: BTreeMap<AgentId, Ending>,
+    /// Why it was given up before it was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) given_up: Option<String>,
 }
 
 /// Where something that came stands.

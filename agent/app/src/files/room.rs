@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shoal_file_exchange::TransferId;
 
@@ -36,6 +37,11 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(folder: PathBuf, config: FilesConfig) -> Self {
         Self { folder, config, held: Mutex::default() }
+    }
+
+    /// After how long without a byte something that is handed in is given up.
+    pub(super) fn upload_patience(&self) -> Duration {
+        self.config.upload_patience
     }
 
     /// Takes up what is there from before, whether it fits or not.
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_cap_and_the_reserve_are_kept() {
-        let config = FilesConfig { cap_bytes: 100, reserve_bytes: 50 };
+        let config = FilesConfig { cap_bytes: 100, reserve_bytes: 50, ..FilesConfig::default() };
         let held = |total_bytes, written_bytes| Held { total_bytes, written_bytes };
         let cases = [
             (1000, vec![], 100, true),
@@ -157,6 +163,9 @@ mod tests {
             let decided = decide(&config, free, others.clone().into_iter(), total);
             assert_eq!(decided.is_ok(), expected, "{free} {others:?} {total}: {decided:?}");
         }
-        assert!(decide(&FilesConfig { cap_bytes: 0, reserve_bytes: 0 }, 1000, [].into_iter(), 0).is_err());
+        assert!(
+            decide(&FilesConfig { cap_bytes: 0, reserve_bytes: 0, ..FilesConfig::default() }, 1000, [].into_iter(), 0)
+                .is_err()
+        );
     }
 }

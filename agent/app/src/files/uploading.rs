@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
@@ -19,8 +20,10 @@ use super::{Files, FilesError, Outgoing, OutgoingRecord, OutgoingState};
 
 /// Transfers that are remembered, at most.
 const OUTGOING_LIMIT: usize = 1_000;
-/// How long one is kept that nobody goes on with, in ms.
+/// How long one may take to be handed in, in ms.
 const DRAFT_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a piece that is under way may bring nothing.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes gathered before they are written.
 const GATHER_BYTES: usize = 1024 * 1024;
 /// Bytes read at once where a file is hashed anew.
@@ -102,6 +105,7 @@ impl Files {
             bytes: manifest.bytes(),
             messages: Vec::new(),
             endings: std::collections::BTreeMap::new(),
+            given_up: None,
         };
         self.room.take(Key::Out(transfer), record.bytes)?;
         let place = Place::out(&self.folder, transfer);
@@ -135,9 +139,11 @@ impl Files {
         let mut turn = one.upload.clone().try_lock_owned().map_err(|_| {
             FilesError::Busy("a piece of that transfer is being taken; send the next when it is there".to_owned())
         })?;
-        if one.record().state != OutgoingState::Uploading {
-            return Err(FilesError::Conflict("that transfer is on its way already".to_owned()));
+        let record = one.record();
+        if record.state != OutgoingState::Uploading {
+            return Err(FilesError::not_handed_in(record));
         }
+        one.touch();
         let size_bytes = size_of(&one, file)?;
         let place = one.place.clone();
         // The turn goes along to where the disk is waited for: who breaks off here leaves nothing that still writes.
@@ -155,11 +161,15 @@ impl Files {
         let mut body = std::pin::pin!(body);
         let (mut gathered, mut there, mut broken, mut ended) = (BytesMut::new(), there, None, false);
         while !ended {
-            match body.next().await {
-                Some(Ok(bytes)) => gathered.extend_from_slice(&bytes),
-                Some(Err(error)) => (broken, ended) = (Some(error.to_string()), true),
-                None => ended = true,
+            match tokio::time::timeout(PIECE_PATIENCE, body.next()).await {
+                Ok(Some(Ok(bytes))) => gathered.extend_from_slice(&bytes),
+                Ok(Some(Err(error))) => (broken, ended) = (Some(error.to_string()), true),
+                Ok(None) => ended = true,
+                Err(_) => {
+                    (broken, ended) = (Some(format!("nothing came for {} s", PIECE_PATIENCE.as_secs())), true);
+                }
             }
+            one.touch();
             if there + gathered.len() as u64 > size_bytes {
                 gathered.clear();
                 (broken, ended) = (Some(format!("more came than the {size_bytes} bytes it was to have")), true);

@@ -11,6 +11,7 @@ use dci_proto::{AgentId, MessageId};
 use shoal_mailbox::{Direction, Observer, Order, Place, Query, RecipientStatus, State};
 
 use super::Messages;
+use super::crowd::Crowd;
 use super::interests::Interests;
 
 /// After how long is asked first, in ms; twice as long each time.
@@ -108,15 +109,17 @@ impl Schedule {
 /// Hears of every state, for the schedule and for those who wait.
 pub(super) struct Asking {
     interests: Arc<Interests>,
+    crowd: Arc<Crowd>,
     schedule: Mutex<Schedule>,
     numbers: std::sync::atomic::AtomicU8,
     started: std::time::Instant,
 }
 
 impl Asking {
-    pub(super) fn new(interests: Arc<Interests>) -> Self {
+    pub(super) fn new(interests: Arc<Interests>, crowd: Arc<Crowd>) -> Self {
         Self {
             interests,
+            crowd,
             schedule: Mutex::default(),
             numbers: std::sync::atomic::AtomicU8::default(),
             started: std::time::Instant::now(),
@@ -154,6 +157,9 @@ impl Observer for Asking {
 
     fn changed(&self, place: Place, id: MessageId, recipient: &RecipientStatus) {
         self.take(place, recipient);
+        if recipient.status.state.is_final() {
+            self.crowd.done(id);
+        }
         self.interests.changed(place, id, recipient);
     }
 }

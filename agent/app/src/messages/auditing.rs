@@ -29,7 +29,9 @@ impl Messages {
     /// Notes what came of it.
     pub(super) async fn note_end(&self, message: &Message, settlement: &Settlement) {
         let ending = match settlement {
-            Settlement::Handled { exit_status } => Ending::Handled { status: *exit_status },
+            Settlement::Handled { exit_status } | Settlement::Failed { exit_status, .. } => {
+                Ending::Handled { status: *exit_status }
+            }
             Settlement::Refused { reason } => Ending::Refused { why: reason.clone() },
             Settlement::Expired => Ending::Refused { why: "its time was over".to_owned() },
         };

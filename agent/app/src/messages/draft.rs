@@ -12,6 +12,7 @@ use shoal_ledger::{TypePolicy, query};
 use shoal_mailbox::{MailboxError, Place};
 
 use super::Messages;
+use super::crowd::{MESSAGES_OF_USER_LIMIT, WATCHES_OF_USER_LIMIT};
 use super::permission::{Permission, Question, policy_of};
 
 /// How long a message is valid unless said otherwise: a day.
@@ -100,6 +101,20 @@ pub(crate) enum SendError {
     /// No member.
     #[error("{0} is no agent of this pool")]
     NoMember(AgentId),
+    /// The user has too many messages under way.
+    #[error(
+        "{MESSAGES_OF_USER_LIMIT} messages of {0} are waiting to be dealt with, which is as many as one user may have; send more when \
+         some are"
+    )]
+    TooMany(UserName),
+    /// The user waits for the answers to too many.
+    #[error(
+        "{0} waits for the answers to {WATCHES_OF_USER_LIMIT} requests, which is as many as one user may; ask again when some are there"
+    )]
+    TooManyWatches(UserName),
+    /// Too many are waited for.
+    #[error("too many requests are waited for at this agent; try again when some are done")]
+    TooManyWaits,
     /// It is no message.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -117,12 +132,24 @@ impl Messages {
         if draft.kind.is_reserved() {
             return Err(SendError::Reserved(draft.kind));
         }
+        // First of all: who floods costs no more than this.
+        if let Some(user) = draft.user.as_ref().filter(|user| !self.crowd.has_room(user, self.steady_ms())) {
+            return Err(SendError::TooMany(user.clone()));
+        }
         self.may_send(&draft).await?;
         let (to, recipients) = self.recipients(&draft.to)?;
+        let (id, user) = (draft.id, draft.user.clone());
         let envelope = Arc::new(self.sealed(draft, to.clone())?);
-        let id = envelope.message.id;
-        let place = self.mailbox.post(envelope, recipients.clone()).await?;
-        Ok(Sent { id, place, to, recipients })
+        if let Some(user) = &user {
+            self.crowd.sends(user, id, recipients.len(), self.steady_ms());
+        }
+        match self.mailbox.post(envelope, recipients.clone()).await {
+            Ok(place) => Ok(Sent { id, place, to, recipients }),
+            Err(error) => {
+                self.crowd.was_not_sent(id);
+                Err(error.into())
+            }
+        }
     }
 
     /// The sender's own agent asks too: who may not is told at once, and not by every recipient. What the peerlets of

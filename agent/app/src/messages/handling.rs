@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dci_proto::message::{Body, Envelope, Message, MessageType, Receipt, Recipient, UserName};
+use dci_proto::message::{Body, Envelope, Message, MessageType, Receipt, ReceiptState, Recipient, UserName};
 use dci_proto::{AgentId, MessageId};
 use shoal_mailbox::{Incoming, MailboxError, Received, Settlement};
 use shoal_peerlets::core::Verdict;
@@ -22,6 +22,8 @@ const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the word that a message was dealt with waits for its replies to have arrived.
 const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Characters of what a program that failed said last that its sender is told.
+const SAID_LIMIT_CHARS: usize = 500;
 /// How long to wait before it is tried again to say what became of a message.
 const SETTLE_AGAIN: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,17 @@ impl Drop for Turn {
             }
         }
     }
+}
+
+/// What became of a message that a program has dealt with. Of one that failed the sender is told what it said last: who may send to it
+/// may know.
+fn handled(exit_status: i32, said: &str) -> Settlement {
+    let said = said.trim();
+    if exit_status == 0 || said.is_empty() {
+        return Settlement::Handled { exit_status };
+    }
+    let before = said.chars().count().saturating_sub(SAID_LIMIT_CHARS);
+    Settlement::Failed { exit_status, said: said.chars().skip(before).collect() }
 }
 
 impl Messages {
@@ -108,6 +121,11 @@ impl Messages {
             self.settle(received, Settlement::Refused { reason: reason.to_owned() }).await;
             return None;
         };
+        if executes && let Some(reason) = self.full_disk.why() {
+            self.note_refused(message, &reason).await;
+            self.settle(received, Settlement::Refused { reason }).await;
+            return None;
+        }
         if executes && let Err(error) = self.note_begun(message).await {
             self.settle(received, Settlement::Refused { reason: error.to_string() }).await;
             return None;
@@ -130,19 +148,23 @@ impl Messages {
     async fn see_through(self: Arc<Self>, received: Received, mut outcomes: Outcomes, executes: bool) {
         let message = &received.envelope.message;
         let mut gates: Vec<Gate> = Vec::new();
+        let mut unsaid = None;
         while let Some(outcome) = outcomes.next().await {
             let verdict = match outcome {
                 Outcome::Reply(body) => {
                     match self.reply(&received.envelope, body).await {
                         Ok(gate) => gates.push(gate),
-                        Err(error) => tracing::warn!(%error, "a peerlet's reply cannot be sent"),
+                        Err(error) => {
+                            tracing::warn!(%error, "a peerlet's reply cannot be sent");
+                            unsaid.get_or_insert_with(|| error.to_string());
+                        }
                     }
                     continue;
                 }
                 Outcome::Settled(verdict) => verdict,
             };
             let settlement = match verdict {
-                Verdict::Handled { status, .. } => Settlement::Handled { exit_status: status },
+                Verdict::Handled { status, said } => handled(status, &said),
                 Verdict::Refused { why } => Settlement::Refused { reason: why },
                 Verdict::GivenBack => {
                     if executes {
@@ -156,6 +178,15 @@ impl Messages {
                 self.note_end(message, &settlement).await;
             }
             self.await_replies(gates).await;
+            // An answer that never comes is not what the sender is to wait for.
+            let settlement = match (settlement, unsaid) {
+                (Settlement::Handled { exit_status } | Settlement::Failed { exit_status, .. }, Some(why)) => {
+                    let reason =
+                        format!("it ended with status {exit_status}, and what it answered cannot be kept: {why}");
+                    Settlement::Refused { reason }
+                }
+                (settlement, _) => settlement,
+            };
             self.settle(&received, settlement).await;
             return;
         }
@@ -201,10 +232,15 @@ impl Messages {
         }
     }
 
-    /// A disk that is full now may have room again: until then it is tried anew, besides.
+    /// A disk that is full now may have room again: until then it is tried anew, besides. That something is refused its sender is told
+    /// meanwhile: it would wait for nothing.
     async fn settle(self: &Arc<Self>, received: &Received, settlement: Settlement) {
         if self.try_to_settle(received, &settlement).await {
             return;
+        }
+        if let Settlement::Refused { reason } = &settlement {
+            let (message, state) = (&received.envelope.message, ReceiptState::Refused { reason: reason.clone() });
+            self.tell(message.from.agent, Receipt { of: message.id, state });
         }
         let (messages, received) = (self.clone(), received.clone());
         self.tasks.spawn(async move {
@@ -227,5 +263,24 @@ impl Messages {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_that_failed_said_last_is_told_and_no_more_than_that() {
+        let said = |text: &str| match handled(3, text) {
+            Settlement::Failed { exit_status: 3, said } => Some(said),
+            other => (other == Settlement::Handled { exit_status: 3 }).then(String::new),
+        };
+        assert_eq!(said("Traceback\n no such table\n").as_deref(), Some("Traceback\n no such table"));
+        assert_eq!(said(" \n").as_deref(), Some(""));
+        let long = format!("{}the end", "é".repeat(2_000));
+        let told = said(&long).expect("it failed");
+        assert!(told.chars().count() == SAID_LIMIT_CHARS && told.ends_with("éthe end"), "{told}");
+        assert_eq!(handled(0, "a warning"), Settlement::Handled { exit_status: 0 });
     }
 }

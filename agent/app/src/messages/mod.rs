@@ -22,9 +22,11 @@ mod asking;
 mod auditing;
 mod clock;
 mod courier;
+mod crowd;
 mod directory;
 mod draft;
 mod frames;
+mod full_disk;
 mod handling;
 mod interests;
 mod links;
@@ -61,8 +63,10 @@ use crate::members::MemberBook;
 use asking::Asking;
 use clock::PoolClock;
 use courier::Couriers;
+use crowd::Crowd;
 use directory::DirectoryDesk;
 pub(crate) use directory::Listed;
+use full_disk::FullDisk;
 use interests::Interests;
 use passed::PassedLately;
 use past::PastOfLog;
@@ -148,6 +152,8 @@ pub(crate) struct Messages {
     interests: Arc<Interests>,
     asking: Arc<Asking>,
     in_hand: handling::InHand,
+    crowd: Arc<Crowd>,
+    full_disk: FullDisk,
     receipts: Receipts,
     audit: AuditLog,
     /// The groups this agent is in.
@@ -173,7 +179,8 @@ impl Messages {
     ) -> Result<Arc<Self>, AgentError> {
         let clock = Arc::new(PoolClock::new(parts.ledger.clone()));
         let interests = Arc::<Interests>::default();
-        let asking = Arc::new(Asking::new(interests.clone()));
+        let crowd = Arc::<Crowd>::default();
+        let asking = Arc::new(Asking::new(interests.clone(), crowd.clone()));
         let config = MailboxConfig {
             clock: clock.clone(),
             observer: Some(asking.clone()),
@@ -204,6 +211,8 @@ impl Messages {
             interests,
             asking,
             in_hand: handling::InHand::default(),
+            crowd,
+            full_disk: FullDisk::new(data),
             receipts: Receipts::default(),
             mailbox,
             router: Mutex::new(Router::new(parts.agent, RouterLimits::default())),

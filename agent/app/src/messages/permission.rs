@@ -43,7 +43,7 @@ pub(super) struct Permissions {
 }
 
 /// What a peerlet's manifest asks of who sends to it.
-pub(super) fn policy_of(rights: &Rights) -> TypePolicy {
+pub(crate) fn policy_of(rights: &Rights) -> TypePolicy {
     let role = match rights.role {
         Role::Viewer => UserRole::Viewer,
         Role::User => UserRole::User,

@@ -38,7 +38,7 @@ impl Waiting {
             ReceiptState::Delivered => {
                 self.taken.entry(receipt.of).or_insert(receipt.state);
             }
-            ReceiptState::Handled { .. } => {
+            ReceiptState::Handled { .. } | ReceiptState::Failed { .. } => {
                 self.taken.insert(receipt.of, receipt.state);
             }
             ReceiptState::Refused { .. } | ReceiptState::Expired { .. } => self.others.push(receipt),

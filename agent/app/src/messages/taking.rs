@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dci_proto::message::{Envelope, RECEIPT_TYPE, Receipt, ReceiptState, UserName};
+use dci_proto::{AgentId, MessageId};
 use shoal_ledger::TypePolicy;
-use shoal_mailbox::Accepted;
+use shoal_mailbox::{Accepted, Direction, MailboxError, Query};
 
 use super::Messages;
+use super::full_disk::FullDisk;
 use super::passed::Passed;
 use super::permission::{Permission, Question, policy_of};
 
@@ -36,11 +38,21 @@ impl Messages {
         if passed.not_yet.contains(&self.agent) {
             return;
         }
-        let (accepted, state) = match self.permitted(&passed.envelope).await {
+        let from = message.from.agent;
+        if self.full_disk.was_refused(from, message.id) {
+            let state = ReceiptState::Refused { reason: FullDisk::reason("when it came") };
+            return self.tell(from, Receipt { of: message.id, state });
+        }
+        // Without room the ledger may not say who may what, and it is refused whoever asks.
+        let begins = message.in_reply_to.is_none() && self.executes(&message.kind);
+        let permission = match self.full_disk.why().filter(|_| begins) {
+            Some(why) if self.is_new(from, message.id).await => Permission::Denied(why),
+            _ => self.permitted(&passed.envelope).await,
+        };
+        let (accepted, state) = match permission {
             Permission::Given => (self.mailbox.accept(passed.envelope.clone()).await, ReceiptState::Delivered),
             Permission::Denied(reason) => {
                 self.refusals.not_permitted.fetch_add(1, Ordering::Relaxed);
-                let from = message.from.agent;
                 tracing::info!(id = %message.id, kind = %message.kind, %from, reason, "a message is refused");
                 let accepted = self.mailbox.refuse(passed.envelope.clone(), reason.clone()).await;
                 if self.executes(&message.kind) && matches!(accepted, Ok(Accepted::New(_))) {
@@ -56,9 +68,21 @@ impl Messages {
             Ok(Accepted::Known(state)) => state,
             Ok(Accepted::Expired) => return,
             Ok(Accepted::Full) => return tracing::debug!(id = %message.id, "too many messages wait to be dealt with"),
+            // Not later, when nobody expects it any more.
+            Err(MailboxError::DiskFull { reason, .. }) if begins && self.is_new(from, message.id).await => {
+                self.full_disk.refuse(from, message.id);
+                ReceiptState::Refused { reason: FullDisk::reason(&reason) }
+            }
             Err(error) => return tracing::warn!(%error, "a message cannot be kept"),
         };
-        self.tell(message.from.agent, Receipt { of: message.id, state });
+        self.tell(from, Receipt { of: message.id, state });
+    }
+
+    /// Whether a message did not come before: what is under way is not refused.
+    async fn is_new(&self, sender: AgentId, id: MessageId) -> bool {
+        let (sender, id, direction) = (Some(sender), Some(id), Some(Direction::Received));
+        let known = self.mailbox.query(Query { id, sender, direction, limit: 1, ..Query::default() }).await;
+        known.is_ok_and(|page| page.entries.is_empty() && page.next.is_none())
     }
 
     async fn permitted(&self, envelope: &Envelope) -> Permission {

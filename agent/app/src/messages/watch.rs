@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dci_proto::message::{Envelope, MessageType};
+use dci_proto::message::{Envelope, MessageType, UserName};
 use dci_proto::{AgentId, MessageId};
 use shoal_mailbox::{Direction, LogEntry, Order, Query, RecipientStatus, State};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::crowd::WatchOfUser;
 use super::interests::{Hearing, Listener, News, listening};
 use super::{Draft, Messages, SendError, Sent};
 
 /// Watches at once, at most.
 pub(super) const WATCHES_LIMIT: usize = 256;
+/// How long a recipient of whose message a copy could go no further is still waited for: others may be on the way.
+const DROPPED_PATIENCE: Duration = Duration::from_secs(3);
 /// How long before the first message of a watch its replies may be in the log, by clocks that are set meanwhile.
 const EARLY_MS: u64 = 60_000;
 
@@ -40,24 +43,29 @@ pub(crate) struct Watch {
     deadline: Instant,
     /// What became of each message at each recipient.
     states: BTreeMap<MessageId, BTreeMap<AgentId, State>>,
+    /// Until when those of whose message a copy could go no further are waited for.
+    dropped: BTreeMap<(MessageId, AgentId), Instant>,
     kinds: BTreeSet<MessageType>,
     replies: BTreeSet<MessageId>,
     since_ms: u64,
     ready: VecDeque<Watched>,
     done: bool,
-    _place: OwnedSemaphorePermit,
+    _places: (WatchOfUser, OwnedSemaphorePermit),
 }
 
 impl Messages {
-    /// A watch that waits so long. `None`: there are too many.
-    pub(crate) fn watch(self: &Arc<Self>, timeout: Duration) -> Option<Watch> {
+    /// A watch of a user that waits so long.
+    pub(crate) fn watch(self: &Arc<Self>, user: &UserName, timeout: Duration) -> Result<Watch, SendError> {
+        let of_user = self.crowd.watch(user).ok_or_else(|| SendError::TooManyWatches(user.clone()))?;
+        let place = self.watches.clone().try_acquire_owned().map_err(|_| SendError::TooManyWaits)?;
         let (listener, hearing) = listening();
-        Some(Watch {
-            _place: self.watches.clone().try_acquire_owned().ok()?,
+        Ok(Watch {
+            _places: (of_user, place),
             listener,
             hearing,
             deadline: Instant::now() + timeout,
             states: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             kinds: BTreeSet::new(),
             replies: BTreeSet::new(),
             since_ms: self.now_ms().saturating_sub(EARLY_MS),
@@ -99,9 +107,17 @@ impl Watch {
                 self.done = true;
                 return Some(Watched::Done { finished: true });
             }
-            let Ok(Some(news)) = tokio::time::timeout_at(self.deadline, self.hearing.next()).await else {
-                self.done = true;
-                return Some(Watched::Done { finished: false });
+            let until = self.dropped.values().copied().fold(self.deadline, Instant::min);
+            let news = match tokio::time::timeout_at(until, self.hearing.next()).await {
+                Ok(Some(news)) => news,
+                Err(_) if until < self.deadline => {
+                    self.give_up_dropped();
+                    continue;
+                }
+                _ => {
+                    self.done = true;
+                    return Some(Watched::Done { finished: false });
+                }
             };
             match news {
                 News::State { message, recipient } => self.changed(message, &recipient),
@@ -115,9 +131,17 @@ impl Watch {
         }
     }
 
-    /// Whether every recipient has dealt with its message. Its replies are here by then: that is told after them.
+    /// Whether nothing more is waited for: every recipient has dealt with its message, whose replies are here by then, or no copy of it
+    /// gets as far as there.
     fn is_finished(&self) -> bool {
-        self.states.values().flat_map(BTreeMap::values).all(State::is_final)
+        let is_over = |state: &State| state.is_final() || matches!(state, State::ExpiredOnTheWay { .. });
+        self.dropped.is_empty() && self.states.values().flat_map(BTreeMap::values).all(is_over)
+    }
+
+    /// Those are waited for no more whose time to hear of another copy is over.
+    fn give_up_dropped(&mut self) {
+        let now = Instant::now();
+        self.dropped.retain(|_, until| *until > now);
     }
 
     fn logged(&mut self, entry: &LogEntry) {
@@ -136,6 +160,12 @@ impl Watch {
         // Who joined a group meanwhile counts too.
         if recipients.get(&recipient.agent) != Some(&recipient.status.state) {
             recipients.insert(recipient.agent, recipient.status.state.clone());
+            match &recipient.status.state {
+                State::ExpiredOnTheWay { .. } => {
+                    self.dropped.insert((id, recipient.agent), Instant::now() + DROPPED_PATIENCE);
+                }
+                _ => drop(self.dropped.remove(&(id, recipient.agent))),
+            }
             self.ready.push_back(Watched::State { message: id, recipient: recipient.clone() });
         }
     }

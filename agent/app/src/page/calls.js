@@ -29,6 +29,11 @@ async function failure(answer) {
   return error;
 }
 
+// Has one sign in, and come back here.
+function signIn() {
+  location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+}
+
 // An answer of the API that is no failure; who is not signed in any more is asked to.
 async function answerOf(method, url, body) {
   const options = { method, headers: {} };
@@ -38,7 +43,7 @@ async function answerOf(method, url, body) {
     options.body = JSON.stringify(body);
   }
   const answer = await fetch(url, options);
-  if (answer.status === 401) location.assign("/sign-in");
+  if (answer.status === 401) signIn();
   if (!answer.ok) throw await failure(answer);
   return answer;
 }
@@ -61,7 +66,7 @@ async function turnedAway(url) {
   const stop = new AbortController();
   try {
     const answer = await fetch(url, { signal: stop.signal });
-    if (answer.status === 401) location.assign("/sign-in");
+    if (answer.status === 401) signIn();
     return answer.ok ? null : await failure(answer);
   } catch {
     return null;

@@ -102,6 +102,7 @@ fn outgoing(one: &OutgoingView) -> Markup {
                 button.quiet data-remove=(one.transfer) { "Remove" }
             }
             @if !one.note.is_empty() { p.said { (one.note) } }
+            @if let Some(why) = &one.why { p.note { (why) } }
             @if !one.recipients.is_empty() {
                 table.recipients { @for recipient in &one.recipients { (row(recipient, one.bytes)) } }
             }
@@ -114,7 +115,7 @@ fn outcome(one: &OutgoingView) -> &str {
     let all = |state| !one.recipients.is_empty() && one.recipients.iter().all(|recipient| recipient.state == state);
     match one.state.as_str() {
         "ended" if all("done") => "done",
-        "ended" if all("failed") => "failed",
+        "ended" if all("failed") || one.why.is_some() => "failed",
         state => state,
     }
 }

@@ -55,7 +55,7 @@ fn scripts(own: &str) -> Markup {
 }
 
 /// The pages there are, in the order in which they are offered.
-const PAGES: [(&str, &str); 5] =
+pub(crate) const PAGES: [(&str, &str); 5] =
     [("/", "Status"), ("/chat", "Chat"), ("/whiteboard", "Whiteboard"), ("/files", "Files"), ("/run", "Run")];
 
 /// The top of a page: where one can go, and who is signed in.
@@ -73,9 +73,9 @@ fn navigation(at: &str, pool: &str, user: &str) -> Markup {
     }
 }
 
-/// The page to sign in. `failed` says why an attempt did not succeed.
+/// The page to sign in. `failed` says why an attempt did not succeed; `next` is the page one comes back to.
 #[must_use]
-pub(crate) fn sign_in(failed: Option<&str>) -> Markup {
+pub(crate) fn sign_in(failed: Option<&str>, next: &str) -> Markup {
     frame(
         "Shoal – sign in",
         &html! {
@@ -85,6 +85,7 @@ pub(crate) fn sign_in(failed: Option<&str>) -> Markup {
                     @if let Some(reason) = failed { p.alert role="alert" { (reason) } }
                     label { "User" input name="user" autocomplete="username" autofocus required; }
                     label { "Password" input name="password" type="password" autocomplete="current-password" required; }
+                    input type="hidden" name="next" value=(next);
                     button { "Sign in" }
                 }
             }

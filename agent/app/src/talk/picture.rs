@@ -110,6 +110,8 @@ impl Picture for ChatPicture {
 }
 
 fn tick_of(states: &[RecipientStatus]) -> Tick {
-    let has = |state: &&RecipientStatus| matches!(state.status.state, State::Delivered | State::Handled { .. });
+    let has = |state: &&RecipientStatus| {
+        matches!(state.status.state, State::Delivered | State::Handled { .. } | State::Failed { .. })
+    };
     Tick { got: states.iter().filter(has).count(), of: states.len() }
 }

@@ -2,11 +2,16 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shoal_testkit::AgentProcess;
+use shoal_testkit::{AgentProcess, HttpClient};
 
-use crate::common::{Pool, said};
+use crate::common::{DEADLINE, Pool, add, said};
+use crate::plain::api_address;
+
+/// How long `shoal request` waits unless it is told.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn lines(text: &[u8]) -> Vec<String> {
     let mut lines: Vec<String> = String::from_utf8_lossy(text)
@@ -40,7 +45,7 @@ fn a_request_prints_what_each_answers_and_ends_well_only_if_all_did() {
     assert_eq!(lines(&output.stdout), ["lab-2: Hello Bo, says admin"]);
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(complaint.contains("office-pc: refused: "), "{complaint}");
-    assert!(complaint.contains("1 of 2 did not deal with it"), "{complaint}");
+    assert!(complaint.contains("1 of 2 did not handle it"), "{complaint}");
     // With --json each event is a line.
     let output = agent.shoal(&["request", "word-count", "--on", "lab-2", "x", "--json"]).expect("runs");
     let events: Vec<Value> =
@@ -63,6 +68,43 @@ fn a_request_to_who_is_away_ends_when_its_time_is_over() {
     assert_eq!(output.status.code(), Some(14), "{}", said(&output));
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(complaint.contains("lab-2: waiting") && complaint.contains("the time to wait was over"), "{complaint}");
+}
+
+#[test]
+fn who_asks_is_told_why_a_program_failed_and_what_never_arrives_is_not_waited_for() {
+    let pool = Pool::start(&["office-pc", "lab-2"], &["word-count"]);
+    let broken = pool.folder.path().join("broken");
+    std::fs::create_dir(&broken).expect("made");
+    let manifest = "type = \"broken\"\nversion = \"1.0.0\"\ndescription = \"Fails\"\nmode = \"oneshot\"\n\
+                    command = [\"sh\", \"-c\", \"echo half an answer; echo no such table: fish >&2; exit 3\"]\n";
+    std::fs::write(broken.join("peerlet.toml"), manifest).expect("written");
+    add(&pool.agents[1], &broken);
+    let agent = &pool.agents[0];
+    let output = agent.shoal(&["request", "broken", "--on", "lab-2", "x"]).expect("runs");
+    assert_eq!(output.status.code(), Some(14), "{}", said(&output));
+    assert_eq!(lines(&output.stdout), ["half an answer"]);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains("lab-2: handled, status 3: no such table: fish"), "{complaint}");
+    assert!(complaint.contains("1 of 1 handled it and failed"), "{complaint}");
+    // What it said is for who sent the message, and for who tends the pool.
+    let entries = agent.json(&["log", "--type", "broken", "--direction", "sent"]).expect("the log");
+    let path = format!("/api/v1/messages/{}", entries["entries"][0]["id"].as_str().expect("an id"));
+    let password = agent.json(&["user", "add", "vera", "--role", "viewer"]).expect("a user")["password"].clone();
+    let mut vera = HttpClient::new(api_address(agent), "vera", password.as_str().expect("a password"), DEADLINE);
+    for (client, expected) in [(&mut vera, None), (&mut agent.api(), Some("no such table: fish"))] {
+        let answer = client.request("GET", &path, &[], b"").expect("an answer").expect(&[200]).expect("its states");
+        let states: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let state = &states["recipients"][0];
+        assert_eq!((state["exit_status"].as_i64(), state["why"].as_str()), (Some(3), expected), "{states}");
+    }
+
+    // Its hops are used up before it leaves.
+    let begun = Instant::now();
+    let output = agent.shoal(&["request", "word-count", "--on", "lab-2", "x", "--ttl", "0"]).expect("runs");
+    assert_eq!(output.status.code(), Some(14), "{}", said(&output));
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains("lab-2: expired: its hops were used up"), "{complaint}");
+    assert!(begun.elapsed() < USUAL_TIMEOUT, "it took {:?}", begun.elapsed());
 }
 
 /// A program that prints until it is killed.
@@ -105,6 +147,7 @@ fn the_log_is_followed_from_what_is_there_to_what_comes() {
     agent.shoal(&["request", "word-count", "--on", "lab-2", "what was before"]).expect("runs");
     let mut follower = Follower::start(agent, &["log", "--follow", "--type", "word-count"]);
     let mut machine = Follower::start(agent, &["log", "--follow", "--type", "word-count", "--json"]);
+    follower.line_with(&["PLACE", "WHEN", "STATE"]);
     follower.line_with(&["sent", "what was before"]);
     machine.line_with(&["\"event\":\"entry\"", "what was before"]);
     // Others are not told.

@@ -17,6 +17,11 @@ const GROWTH_LIMIT_BYTES: u64 = 128 * 1024 * 1024;
 /// Longer than the longest time an agent gives a caller that is slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Messages of a flood: more than one user may have under way.
+const FLOOD_LIMIT: u64 = 10_000;
+/// Time for a request that nothing holds up.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 fn memory(agent: &AgentProcess) -> u64 {
     process::usage(&[agent.pid()]).resident_bytes
 }
@@ -94,6 +99,66 @@ fn bombs_and_giants_of_xml_are_refused_with_a_sentence() {
 }
 
 #[test]
+fn giants_and_garbage_of_json_are_refused_with_a_sentence_of_ours() {
+    let pool = Pool::start(&["office-pc"], &["word-count"]);
+    let agent = &pool.agents[0];
+    for path in ["/api/v1/messages", "/api/v1/requests"] {
+        let head = post(path, "application/json", "Content-Length: 100000000");
+        let answer = raw(agent, &head, std::iter::empty());
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("travel as files"), "{path}: {answer}");
+        let piece = [b"10000\r\n".to_vec(), vec![b' '; 65_536], b"\r\n".to_vec()].concat();
+        let head = post(path, "application/json", "Transfer-Encoding: chunked");
+        let answer = raw(agent, &head, std::iter::repeat_n(piece, 1_600));
+        // The answer is lost where the system throws it away with what was not read.
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
+        for (body, expected) in [
+            (r#"{"to":{"all":true}}"#, "the field `type` is missing"),
+            (r#"{"type":"word-count","to":{"all":true},"ttl":"far"}"#, "invalid type: string"),
+            ("{", "the body is no JSON"),
+        ] {
+            let head = post(path, "application/json", &format!("Content-Length: {}", body.len()));
+            let answer = raw(agent, &head, std::iter::once(body.as_bytes().to_vec()));
+            let is_ours = answer.contains(expected) && !answer.contains("target type");
+            assert!(answer.starts_with("HTTP/1.1 400 ") && is_ours, "{path} {body}: {answer}");
+        }
+    }
+    still_serves(agent);
+}
+
+#[test]
+fn who_floods_is_told_to_wait_and_others_are_served_at_once() {
+    let pool = Pool::start(&["office-pc"], &[]);
+    let agent = &pool.agents[0];
+    let slow = pool.folder.path().join("slow");
+    std::fs::create_dir(&slow).expect("made");
+    let manifest = "type = \"slow\"\nversion = \"1.0.0\"\ndescription = \"Takes its time\"\ncommand = [\"sleep\", \"600\"]\n\
+                    mode = \"service\"\noutput = \"json\"\n[limits]\ntime_s = 3600\nqueue = 1000\n";
+    std::fs::write(slow.join("peerlet.toml"), manifest).expect("written");
+    crate::common::add(agent, &slow);
+    crate::common::add(agent, &crate::common::project("peerlets/examples/word-count"));
+    let mut flood = Line::open(agent);
+    // To nobody who answers: what is refused does not wait.
+    let refused = (0..FLOOD_LIMIT).find_map(|seq| {
+        let body = json!({ "type": "slow", "to": { "all": true }, "text": "x" });
+        let told = flood.ask(&json!({ "seq": seq, "call": "send", "body": body }));
+        told.get("error").cloned()
+    });
+    let refused = refused.expect("at some point it is too many");
+    assert_eq!((refused["status"].as_u64(), refused["retry_after_s"].as_u64()), (Some(429), Some(2)), "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|it| it.contains("messages of admin are waiting")), "{refused}");
+    let body = r#"{"type":"slow","to":{"all":true},"text":"x"}"#;
+    let head = post("/api/v1/messages", "application/json", &format!("Content-Length: {}", body.len()));
+    let answer = raw(agent, &head, std::iter::once(body.as_bytes().to_vec()));
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.to_lowercase().contains("retry-after: 2"), "{answer}");
+    // Another user's request is dealt with as if nobody flooded.
+    agent.json(&["user", "add", "ana"]).expect("a user");
+    let begun = Instant::now();
+    let output = agent.shoal(&["--user", "ana", "request", "word-count", "--all", "one"]).expect("runs");
+    assert!(output.status.success(), "{}", crate::common::said(&output));
+    assert!(begun.elapsed() < AT_ONCE, "it took {:?}", begun.elapsed());
+}
+
+#[test]
 fn slow_callers_are_left_after_a_while_and_others_served_meanwhile() {
     let pool = Pool::start(&["office-pc"], &["word-count"]);
     let agent = &pool.agents[0];
@@ -129,10 +194,15 @@ fn garbage_endless_lines_and_crowds_at_the_socket_cost_nothing() {
     let before = memory(agent);
     // Garbage is answered, line by line.
     let mut line = Line::open(agent);
-    for garbage in [&b"GET / HTTP/1.1\n"[..], b"\n", b"\xff\xfe\x00\n", b"[[[[[[[[[[[[\n", b"{\"seq\":1}\n"] {
+    for garbage in [&b"GET / HTTP/1.1\n"[..], b"\n", b"\xff\xfe\x00\n", b"[[[[[[[[[[[[\n", b"{\"call\":\"send\"}\n"] {
         line.stream.write_all(garbage).expect("written");
         let told = line.hear().expect("an answer");
         assert_eq!((told["seq"].is_null(), told["error"]["status"].as_u64()), (true, Some(400)), "{told}");
+    }
+    // What says which call it is hears of it under that name.
+    for unknown in [json!({ "seq": "a", "call": "sing" }), json!({ "seq": "a" })] {
+        let told = line.ask(&unknown);
+        assert_eq!((told["seq"].as_str(), told["error"]["status"].as_u64()), (Some("a"), Some(400)), "{told}");
     }
     let deep = format!("{{\"seq\":1,\"call\":\"send\",\"body\":{}\n", "[".repeat(1_000_000));
     line.stream.write_all(deep.as_bytes()).expect("written");

@@ -126,7 +126,7 @@ fn what_cannot_be_done_is_told_under_its_name_and_the_connection_goes_on() {
     let mut line = Line::open(&pool.agents[0]);
     let to = json!({ "agents": ["nobody"] });
     for (said, seq, status) in [
-        (json!({ "seq": 1, "call": "sing" }), Value::Null, 400),
+        (json!({ "seq": 1, "call": "sing" }), json!(1), 400),
         (json!("words"), Value::Null, 400),
         (json!({ "seq": 2, "call": "send", "body": { "type": "x", "to": to } }), json!(2), 404),
         (

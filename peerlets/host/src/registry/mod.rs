@@ -50,7 +50,7 @@ pub enum RegistryError {
         /// What is wrong with it.
         error: ManifestError,
     },
-    /// The program it brings is not there.
+    /// Its program is not there.
     #[error("{path}: command: {error}")]
     Program {
         /// The manifest.
@@ -169,6 +169,11 @@ impl Registry {
     /// If its manifest or its files are not as they must be, or cannot be copied. Then nothing has changed.
     pub fn add(&self, source: &Path) -> Result<Added, RegistryError> {
         let offered = read(source)?;
+        // What cannot be run is told to who adds it, not to whoever sends to it first. One that is installed stays when its program
+        // goes: it may come back with the next update of the system.
+        if let Err(error) = offered.program(source) {
+            return Err(RegistryError::Program { path: source.join(MANIFEST_FILE), error });
+        }
         let place = self.folder.join(offered.kind.as_str());
         let installed = if place.exists() { read(&place).ok() } else { None };
         if let Some(installed) = installed.as_ref().filter(|installed| installed.version > offered.version) {

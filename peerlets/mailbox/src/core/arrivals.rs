@@ -30,6 +30,13 @@ pub enum Settlement {
         /// 0 for success, as programs have it.
         exit_status: i32,
     },
+    /// As [`Self::Handled`], with what it said of its failure.
+    Failed {
+        /// Not 0.
+        exit_status: i32,
+        /// The end of what it printed on standard error.
+        said: String,
+    },
     /// It is not taken.
     Refused {
         /// Why, for people.
@@ -79,6 +86,9 @@ impl<R: Rows> Plan<'_, R> {
         let Some(pending) = self.rows.pending(place)? else { return Ok(None) };
         let state = match settlement {
             Settlement::Handled { exit_status } => ReceiptState::Handled { exit_status: *exit_status },
+            Settlement::Failed { exit_status, said } => {
+                ReceiptState::Failed { exit_status: *exit_status, said: cut(said) }
+            }
             Settlement::Refused { reason } => ReceiptState::Refused { reason: cut(reason) },
             Settlement::Expired => {
                 let reason = "it expired before its peerlet had it".to_owned();

@@ -28,6 +28,10 @@ impl<R: Rows> Plan<'_, R> {
         let recipient = waiting.is_some() || ended.is_some();
         match &receipt.state {
             ReceiptState::Expired { hop, .. } if *hop != from => Ok(ReceiptOutcome::Nothing),
+            // It never left: no other copy is on its way.
+            ReceiptState::Expired { reason, .. } if from == self.core.agent && (many || !recipient) => {
+                self.never_left(place, reason)
+            }
             ReceiptState::Expired { reason, .. } if many || !recipient => {
                 self.dropped_on_the_way(place, (receipt.of, from), reason)
             }
@@ -77,6 +81,17 @@ impl<R: Rows> Plan<'_, R> {
         self.rows.put_ended(place, from, &status)?;
         self.changed(place, id, from, status);
         Ok(ReceiptOutcome::Changed)
+    }
+
+    /// No copy goes to anybody else: all others that wait will not get it.
+    fn never_left(&mut self, place: Place, reason: &str) -> Result<ReceiptOutcome, R::Error> {
+        let mut outcome = ReceiptOutcome::Nothing;
+        for (agent, row) in self.rows.waiting_of(place)? {
+            if agent != self.core.agent {
+                outcome = self.answered(place, agent, row, State::Expired { reason: cut(reason) })?;
+            }
+        }
+        Ok(outcome)
     }
 
     /// A copy got no further than to an agent. Where there are several recipients nobody knows for whom that copy was, so

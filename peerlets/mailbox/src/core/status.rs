@@ -31,10 +31,17 @@ pub enum State {
         /// Why, for people.
         reason: String,
     },
-    /// Its time was used up before it was acknowledged, or before its peerlet had it.
+    /// Its time was used up before it was acknowledged, or before its peerlet had it, or its hops before it left.
     Expired {
         /// Why, for people.
         reason: String,
+    },
+    /// As [`Self::Handled`], with what the peerlet said of its failure.
+    Failed {
+        /// Not 0.
+        exit_status: i32,
+        /// The end of what it printed on standard error.
+        said: String,
     },
 }
 
@@ -57,7 +64,7 @@ impl State {
             Self::Waiting => 0,
             Self::ExpiredOnTheWay { .. } => 1,
             Self::Delivered => 2,
-            Self::Handled { .. } | Self::Refused { .. } | Self::Expired { .. } => 3,
+            Self::Handled { .. } | Self::Failed { .. } | Self::Refused { .. } | Self::Expired { .. } => 3,
         }
     }
 
@@ -90,6 +97,7 @@ impl Status {
             State::Waiting => Some(format!("sent, not acknowledged (sendings: {})", self.attempts)),
             State::ExpiredOnTheWay { hop, reason } => Some(format!("a copy got no further than to {hop}: {reason}")),
             State::Refused { reason } | State::Expired { reason } => Some(reason.clone()),
+            State::Failed { said, .. } => Some(said.clone()),
             State::Delivered | State::Handled { .. } => None,
         }
     }
@@ -100,6 +108,7 @@ pub(crate) fn state_of(receipt: &ReceiptState) -> State {
     match receipt {
         ReceiptState::Delivered => State::Delivered,
         ReceiptState::Handled { exit_status } => State::Handled { exit_status: *exit_status },
+        ReceiptState::Failed { exit_status, said } => State::Failed { exit_status: *exit_status, said: cut(said) },
         ReceiptState::Refused { reason } => State::Refused { reason: cut(reason) },
         ReceiptState::Expired { reason, .. } => State::Expired { reason: cut(reason) },
     }
@@ -114,7 +123,7 @@ pub(crate) fn cut(reason: &str) -> String {
 mod tests {
     use super::*;
 
-    fn all() -> [State; 6] {
+    fn all() -> [State; 7] {
         let reason = String::new();
         [
             State::Waiting,
@@ -122,7 +131,8 @@ mod tests {
             State::Delivered,
             State::Handled { exit_status: 3 },
             State::Refused { reason: reason.clone() },
-            State::Expired { reason },
+            State::Expired { reason: reason.clone() },
+            State::Failed { exit_status: 3, said: reason },
         ]
     }
 
@@ -132,6 +142,8 @@ mod tests {
         assert!(why(0).contains("turn") && why(3).contains("sendings: 3"));
         let status = Status { state: State::Refused { reason: "you may not".into() }, since_ms: 0, attempts: 1 };
         assert_eq!(status.why().as_deref(), Some("you may not"));
+        let state = State::Failed { exit_status: 3, said: "no such table".into() };
+        assert_eq!(Status { state, since_ms: 0, attempts: 1 }.why().as_deref(), Some("no such table"));
     }
 
     #[test]

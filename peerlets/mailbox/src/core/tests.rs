@@ -169,6 +169,25 @@ fn a_copy_dropped_on_the_way_is_shown_and_sending_goes_on() {
 }
 
 #[test]
+fn what_never_leaves_for_want_of_hops_has_expired_at_once() {
+    let mut bench = Bench::new(Limits::default());
+    let (one, all) = (bench.post_to(1, Some(1), ANA), bench.post(2, None, Recipient::All, &[ME, ANA, BEN]));
+    let all = all.expect("posted");
+    bench.due(0);
+    let used_up = ReceiptState::Expired { hop: ME, reason: "no hops left".into() };
+    for number in [1, 2] {
+        assert_eq!(bench.receipt(number, ME, used_up.clone()), ReceiptOutcome::Changed);
+        assert_eq!(bench.receipt(number, ME, used_up.clone()), ReceiptOutcome::Nothing);
+    }
+    for (place, agent) in [(one, ANA), (all, ANA), (all, BEN)] {
+        assert_eq!(bench.state(place, agent), State::Expired { reason: "no hops left".into() });
+    }
+    assert_eq!(bench.state(all, ME), State::Waiting, "who sends to all has it all the same");
+    bench.receipt(2, ME, ReceiptState::Delivered);
+    assert!(bench.places(400_000).is_empty(), "nothing is sent again");
+}
+
+#[test]
 fn of_a_message_to_many_a_recipient_that_drops_a_copy_has_it_all_the_same() {
     let mut bench = Bench::new(Limits::default());
     let place = bench.post(1, None, Recipient::All, &[ANA, BEN]).expect("posted");

@@ -20,7 +20,7 @@ use super::Api;
 use super::caller::Caller;
 use super::events::Slot;
 use super::failure::Failure;
-use super::handlers::{Answer, Body as JsonBody};
+use super::handlers::{Answer, Wish};
 use super::messages::user_of;
 use crate::talk::{BoardNews, Whiteboards};
 use types::{BoardAct, BoardAnswer, BoardList, BoardRequest, BoardSummary, BoardView, NewStroke, ShapeView};
@@ -101,9 +101,9 @@ async fn act(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    JsonBody(request): JsonBody<BoardRequest>,
+    request: Wish<BoardRequest>,
 ) -> Answer<BoardAnswer> {
-    caller.needs(UserRole::User)?;
+    let request = request.from(&caller, UserRole::User)?;
     let user = user_of(&caller, request.user.as_deref())?;
     let board = named(&name)?;
     let whiteboards = api.whiteboards()?;

@@ -21,7 +21,7 @@ use shoal_ledger::{UserRole, query};
 use super::Api;
 use super::caller::Caller;
 use super::failure::Failure;
-use super::handlers::{Answer, Body as JsonBody};
+use super::handlers::{Answer, Wish};
 use super::messages::user_of;
 use crate::talk::{Chats, TalkError};
 use types::{AwayRequest, ConversationList, History, SayAnswer, SayRequest, SeenRequest};
@@ -149,8 +149,9 @@ async fn room_say(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(room): Path<String>,
-    JsonBody(request): JsonBody<SayRequest>,
+    request: Wish<SayRequest>,
 ) -> Answer<SayAnswer> {
+    let request = request.from(&caller, UserRole::User)?;
     let user = chatter(&caller, request.user.as_deref())?;
     say(&api, user, &in_room(&room)?, &request.text).await
 }
@@ -159,8 +160,9 @@ async fn pair_say(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(other): Path<String>,
-    JsonBody(request): JsonBody<SayRequest>,
+    request: Wish<SayRequest>,
 ) -> Answer<SayAnswer> {
+    let request = request.from(&caller, UserRole::User)?;
     let user = chatter(&caller, request.user.as_deref())?;
     let conversation = with(&api, &user, &other)?;
     say(&api, user, &conversation, &request.text).await
@@ -170,8 +172,9 @@ async fn room_seen(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(room): Path<String>,
-    JsonBody(request): JsonBody<SeenRequest>,
+    request: Wish<SeenRequest>,
 ) -> Answer<()> {
+    let request = request.from(&caller, UserRole::User)?;
     let user = chatter(&caller, request.user.as_deref())?;
     api.chats()?.see(&user, &in_room(&room)?, request.until_ms);
     Ok(Json(()))
@@ -181,14 +184,16 @@ async fn pair_seen(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(other): Path<String>,
-    JsonBody(request): JsonBody<SeenRequest>,
+    request: Wish<SeenRequest>,
 ) -> Answer<()> {
+    let request = request.from(&caller, UserRole::User)?;
     let user = chatter(&caller, request.user.as_deref())?;
     api.chats()?.see(&user, &with(&api, &user, &other)?, request.until_ms);
     Ok(Json(()))
 }
 
-async fn away(State(api): State<Arc<Api>>, caller: Caller, JsonBody(request): JsonBody<AwayRequest>) -> Answer<()> {
+async fn away(State(api): State<Arc<Api>>, caller: Caller, request: Wish<AwayRequest>) -> Answer<()> {
+    let request = request.from(&caller, UserRole::User)?;
     let user = chatter(&caller, None)?;
     api.chats()?.set_away(&user, request.window, request.away);
     Ok(Json(()))

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse as _, Response};
 use shoal_file_exchange::{Entry, TransferId};
 use shoal_ledger::UserRole;
 
 use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::handlers::{Answer, Body as JsonBody};
+use super::super::handlers::{Answer, Wish};
 use super::super::messages::types::{SentAnswer, To};
 use super::super::messages::{targets, user_of};
+use super::super::pages::Visitor;
 use super::types::{
     BegunTransfer, EntriesView, EntryOfTransfer, FilesList, NewEntry, NewTransfer, OfferTransfer, TransferView,
 };
@@ -132,9 +133,9 @@ fn listed(index: usize, entry: &Entry, there_bytes: u64) -> EntryOfTransfer {
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    JsonBody(wanted): JsonBody<NewTransfer>,
+    wanted: Wish<NewTransfer>,
 ) -> Answer<BegunTransfer> {
-    caller.needs(UserRole::User)?;
+    let wanted = wanted.from(&caller, UserRole::User)?;
     let user = user_of(&caller, wanted.user.as_deref())?;
     let entry = |entry: NewEntry| -> Result<DraftEntry, Failure> {
         let path = entry.path.parse();
@@ -164,8 +165,9 @@ pub(super) async fn offer(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
-    JsonBody(wanted): JsonBody<OfferTransfer>,
+    wanted: Wish<OfferTransfer>,
 ) -> Answer<SentAnswer> {
+    let wanted = wanted.from(&caller, UserRole::User)?;
     let (transfer, files) = (transfer_of(&id)?, api.files()?);
     let one = files.outgoing(transfer)?;
     may_change(&caller, &one)?;
@@ -179,7 +181,10 @@ pub(super) async fn offer(
         user: user_of(&caller, wanted.user.as_deref())?,
         life: wanted.expires_s.map_or(LIFE_USUAL, Duration::from_secs),
     };
-    let sent = files.offer(transfer, request).await?;
+    // Begun is gone through with, whether the caller waits or not: half an offer would stay so.
+    let files = files.clone();
+    let offered = tokio::spawn(async move { files.offer(transfer, request).await });
+    let sent = offered.await.map_err(|error| Failure::broken(error.to_string()))??;
     Ok(Json(super::super::messages::sent_answer(&api, &sent)))
 }
 
@@ -199,11 +204,7 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, caller: Caller, Path(id)
 }
 
 /// The page.
-pub(in super::super) async fn page(
-    State(api): State<Arc<Api>>,
-    caller: Result<Caller, Failure>,
-) -> Result<Response, Failure> {
-    let Ok(caller) = caller else { return Ok(Redirect::to("/sign-in").into_response()) };
+pub(in super::super) async fn page(State(api): State<Arc<Api>>, Visitor(caller): Visitor) -> Result<Response, Failure> {
     caller.needs(UserRole::User)?;
     let list = views::all(&api).await?;
     let recipients = super::super::pages::recipients(&api, false).await?;

@@ -116,6 +116,9 @@ pub struct OutgoingView {
     pub bytes: u64,
     /// The messages that offer it.
     pub messages: Vec<MessageId>,
+    /// Why it was given up before it was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// How far each recipient is.
     pub recipients: Vec<RecipientProgress>,
 }

@@ -95,6 +95,7 @@ pub(super) async fn outgoing(
         files: record.files,
         bytes: record.bytes,
         messages: record.messages,
+        why: record.given_up,
         recipients: recipients.into_iter().map(|view| recipient(names, record.bytes, view)).collect(),
     })
 }

@@ -15,7 +15,7 @@ use super::super::failure::Failure;
 use super::super::handlers::Body as JsonBody;
 use super::send::drafts_of;
 use super::types::{AskEvent, AskRequest, SendRequest};
-use super::views;
+use super::{user_of, views};
 use crate::messages::{Sent, Watch};
 
 /// Seconds that answers are waited for unless said otherwise, and at most.
@@ -53,9 +53,8 @@ pub(super) async fn begin(
     request: &SendRequest,
     timeout: Duration,
 ) -> Result<(Watch, Vec<Sent>), Failure> {
-    let mut watch = api.messages()?.watch(timeout).ok_or_else(|| {
-        Failure::later("too many requests are waited for at this agent; try again when some are done")
-    })?;
+    let user = user_of(caller, request.user.as_deref())?;
+    let mut watch = api.messages()?.watch(&user, timeout)?;
     let mut sent = Vec::new();
     for draft in drafts_of(api, caller, request)? {
         sent.push(watch.send(draft).await?);

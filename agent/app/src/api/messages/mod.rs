@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use dci_proto::AgentId;
 use dci_proto::message::UserName;
@@ -48,8 +51,22 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/peerlets", get(peerlets::all).post(peerlets::add))
         .route("/peerlets/own", get(peerlets::own))
         .route("/peerlets/{type}", delete(peerlets::remove))
+        .layer(middleware::from_fn(not_too_large))
         .merge(doors::routes())
         .layer(DefaultBodyLimit::max(MESSAGE_BODY_LIMIT_BYTES))
+}
+
+/// Turns away what says itself that it is too large, before any of it is read.
+async fn not_too_large(request: Request, next: Next) -> Response {
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MESSAGE_BODY_LIMIT_BYTES as u64) {
+        let reason = format!(
+            "the body has more than the {MESSAGE_BODY_LIMIT_BYTES} bytes that this call takes; larger things travel as files"
+        );
+        return Failure::with(StatusCode::PAYLOAD_TOO_LARGE, reason).into_response();
+    }
+    next.run(request).await
 }
 
 impl Api {

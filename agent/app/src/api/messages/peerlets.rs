@@ -15,7 +15,7 @@ use shoal_peerlets::{HostError, manifest::Manifest};
 use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::handlers::{Answer, Body as JsonBody};
+use super::super::handlers::{Answer, Wish};
 use super::types::{AddPeerlet, AddedPeerlet, PeerletDirectory, PeerletView, PeerletsOfAgent};
 use super::views::{Names, name_of};
 use crate::messages::{Listed, PeerletError};
@@ -96,12 +96,8 @@ pub(super) async fn own(State(api): State<Arc<Api>>, _caller: Caller) -> Answer<
 }
 
 /// Whoever installs a program decides what runs on this computer.
-pub(super) async fn add(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    JsonBody(wanted): JsonBody<AddPeerlet>,
-) -> Answer<AddedPeerlet> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn add(State(api): State<Arc<Api>>, caller: Caller, wanted: Wish<AddPeerlet>) -> Answer<AddedPeerlet> {
+    let wanted = wanted.from(&caller, UserRole::Admin)?;
     let folder = PathBuf::from(&wanted.folder);
     if !folder.is_absolute() {
         return Err(Failure::bad("the folder is named by its whole path on the agent's computer"));

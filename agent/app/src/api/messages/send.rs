@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, State as Shared};
 use dci_proto::MessageId;
 use dci_proto::message::{Body, MessageType, NameError, UserName};
+
+use shoal_mailbox::{Direction, Query, RecipientStatus, State};
 
 use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::{Answer, Body as JsonBody};
-use super::types::{MessageStates, SendRequest, SentAnswer, To};
+use super::log::may_see;
+use super::types::{MessageStates, SendRequest, SentAnswer, StateView, To};
 use super::{user_of, views};
 use crate::messages::{Draft, SendError, Sent, Target};
 
@@ -26,7 +29,8 @@ impl From<SendError> for Failure {
             SendError::Denied(_) => Self::denied(error.to_string()),
             SendError::NoGroup(_) | SendError::NoMember(_) => Self::missing(error.to_string()),
             SendError::Nobody(_) => Self::conflict(error.to_string()),
-            SendError::Unknown(_) | SendError::Mailbox(_) => Self::later(error.to_string()),
+            SendError::TooMany(_) | SendError::TooManyWatches(_) => Self::too_many(error.to_string()),
+            SendError::Unknown(_) | SendError::Mailbox(_) | SendError::TooManyWaits => Self::later(error.to_string()),
             SendError::Internal(_) => Self::broken(error.to_string()),
         }
     }
@@ -39,7 +43,7 @@ impl From<NameError> for Failure {
 }
 
 pub(super) async fn send(
-    State(api): State<Arc<Api>>,
+    Shared(api): Shared<Arc<Api>>,
     caller: Caller,
     JsonBody(request): JsonBody<SendRequest>,
 ) -> Answer<SentAnswer> {
@@ -109,8 +113,8 @@ pub(in super::super) fn targets(api: &Api, to: &To) -> Result<Vec<Target>, Failu
 }
 
 pub(super) async fn states(
-    State(api): State<Arc<Api>>,
-    _caller: Caller,
+    Shared(api): Shared<Arc<Api>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<MessageStates> {
     let id: MessageId = id.parse().map_err(|error: dci_proto::IdParseError| Failure::bad(error.to_string()))?;
@@ -118,7 +122,20 @@ pub(super) async fn states(
     let states = states.ok_or_else(|| {
         Failure::missing(format!("no message {id} was sent from this agent, or it is too old to be known"))
     })?;
-    let names = api.names();
-    let recipients = states.iter().map(|recipient| views::state(&names, recipient)).collect();
-    Ok(Json(MessageStates { id, recipients }))
+    let (names, said) = (api.names(), may_see_what_is_said(&api, &caller, id).await);
+    let view = |recipient: &RecipientStatus| {
+        let view = views::state(&names, recipient);
+        // What a program said of its failure is for who may have it run.
+        let is_said = matches!(recipient.status.state, State::Failed { .. });
+        StateView { why: view.why.filter(|_| said || !is_said), ..view }
+    };
+    Ok(Json(MessageStates { id, recipients: states.iter().map(view).collect() }))
+}
+
+/// Whether a caller sent a message, or tends the pool.
+async fn may_see_what_is_said(api: &Api, caller: &Caller, id: MessageId) -> bool {
+    let Ok(messages) = api.messages() else { return false };
+    let wanted = Query { id: Some(id), direction: Some(Direction::Sent), limit: 1, ..Query::default() };
+    let page = messages.mailbox().query(wanted).await;
+    page.is_ok_and(|page| page.entries.iter().any(|entry| may_see(caller, entry)))
 }

@@ -39,7 +39,7 @@ pub(super) fn state(names: &Names, recipient: &RecipientStatus) -> StateView {
         State::Waiting => ("waiting", None),
         State::ExpiredOnTheWay { .. } => ("expired-on-the-way", None),
         State::Delivered => ("delivered", None),
-        State::Handled { exit_status } => ("handled", Some(*exit_status)),
+        State::Handled { exit_status } | State::Failed { exit_status, .. } => ("handled", Some(*exit_status)),
         State::Refused { .. } => ("refused", None),
         State::Expired { .. } => ("expired", None),
     };

@@ -1,6 +1,7 @@
 //! `shoal chat`: what was said, what is said, and saying something, a line at a time. Readable on a terminal and in a pipe.
 
 mod listen;
+mod plain;
 mod screen;
 
 use std::collections::VecDeque;
@@ -203,6 +204,8 @@ impl Chat<'_> {
     }
 
     fn typed(&mut self, line: &str) -> Result<bool, CliError> {
+        // Colours and the like of a program in the pipe are for a terminal; what it says is said.
+        let line = plain::plain(line);
         let line = line.trim_end();
         let (command, rest) = line.split_once(' ').map_or((line, ""), |(command, rest)| (command, rest.trim()));
         match command {

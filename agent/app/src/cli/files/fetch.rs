@@ -94,7 +94,8 @@ pub(super) fn get(agent: &AgentChoice, options: &GetOptions, json: bool) -> Resu
     }
     let same =
         if got.there_before.is_empty() { String::new() } else { format!(", {} were there", got.there_before.len()) };
-    say!("{} files, {}, in {}{same}.", got.files.len(), bytes(got.bytes), options.to.display());
+    let files = super::size(got.files.len() as u64, got.bytes);
+    say!("{files}, in {}{same}.", options.to.display());
     Ok(())
 }
 

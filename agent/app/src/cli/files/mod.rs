@@ -145,7 +145,7 @@ fn list(agent: &AgentChoice, json: bool) -> Result<(), CliError> {
                 vec![short(&one.transfer), time(one.created_ms), to, size(one.files, one.bytes), state, note]
             };
             if one.recipients.is_empty() {
-                return vec![lead(one.state.clone(), one.to.clone())];
+                return vec![lead(going(&one.state, one.bytes, 0, None, None, one.why.as_deref()), one.to.clone())];
             }
             one.recipients.iter().map(|to| lead(state_of(to, one.bytes), to.name.clone())).collect()
         });

@@ -10,6 +10,9 @@ use crate::api::messages::types::{AgentView, AskEvent, StateView};
 /// Bytes of a line that has no end yet; a longer one is shown in pieces.
 const LINE_LIMIT_BYTES: usize = 64 * 1024;
 
+/// What is said of an answer that cannot be read.
+const NOT_UNDERSTOOD: &str = "an answer that this version of Shoal does not understand";
+
 /// How far an agent has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -19,6 +22,8 @@ pub(super) enum State {
     Running,
     /// It ran it to an end, or answered why not.
     Done,
+    /// It answered what is not understood: whether it ran it cannot be told.
+    Unclear,
     /// It does not take it.
     Refused,
     /// It was not reached in time, and does not run it any more.
@@ -31,6 +36,7 @@ impl State {
             Self::Asleep => "asleep",
             Self::Running => "running",
             Self::Done => "done",
+            Self::Unclear => "unclear",
             Self::Refused => "refused",
             Self::Expired => "expired",
         }
@@ -72,6 +78,7 @@ impl AgentRun {
             State::Asleep => "it could not be reached, and may still run it if it comes up in time",
             State::Running => "it has not said yet that it is through",
             State::Expired => "it was not reached in time and does not run it",
+            State::Unclear => NOT_UNDERSTOOD,
             State::Done | State::Refused => "",
         }
         .to_owned()
@@ -168,7 +175,8 @@ impl Board {
         let from = AgentView { agent, name };
         let index = self.find(message, &from);
         let why = why.unwrap_or_default();
-        if let Some(run) = self.agents.get_mut(index) {
+        // That it was handled says nothing where the answer to it was not understood.
+        if let Some(run) = self.agents.get_mut(index).filter(|run| run.state != State::Unclear) {
             run.state = state;
             // The end itself says more than its state, and comes before it.
             run.status = run.status.or(status);
@@ -209,8 +217,10 @@ impl Board {
                 shown
             }
             None => {
-                let text = "an answer that this version of Shoal does not understand";
-                self.line(index, Stream::Err, text.to_owned()).into_iter().collect()
+                if let Some(run) = self.agents.get_mut(index) {
+                    (run.state, run.status) = (State::Unclear, None);
+                }
+                self.line(index, Stream::Err, NOT_UNDERSTOOD.to_owned()).into_iter().collect()
             }
         }
     }
@@ -356,5 +366,9 @@ mod tests {
         state(&mut board, "new", "delivered", None, None);
         assert_eq!(board.agents().len(), 2);
         assert!(answer(&mut board, "ana", "<other/>")[0].1.contains("does not understand"));
+        state(&mut board, "ana", "handled", Some(0), None);
+        let ana = &board.agents()[0];
+        assert_eq!((ana.state.as_str(), ana.status), ("unclear", None), "nobody knows that it is done");
+        assert!(ana.note().contains("does not understand"));
     }
 }

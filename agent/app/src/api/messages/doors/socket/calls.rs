@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::super::super::caller::Caller;
 use super::super::super::super::failure::Failure;
-use super::super::super::super::handlers::Body as JsonBody;
+use super::super::super::super::handlers::{Body as JsonBody, fault};
 use super::super::super::types::{AskRequest, LogFilter, ReplayRequest, SendRequest};
 use super::super::super::{ask, follow, log, peerlets, send};
 use super::Shared;
@@ -68,18 +68,31 @@ struct Stop {
     seq: Seq,
 }
 
+/// What is read of a line that is wrong otherwise.
+#[derive(Deserialize)]
+struct Named {
+    seq: Seq,
+}
+
+impl Seq {
+    fn is_short(&self) -> bool {
+        !matches!(self, Self::Text(text) if text.len() > SEQ_LIMIT_BYTES)
+    }
+}
+
 impl CallLine {
-    pub(super) fn read(line: Line) -> Result<Self, Failure> {
+    /// Reads a line; of one that is wrong, what it is called if that can be told, and why.
+    pub(super) fn read(line: Line) -> Result<Self, (Option<Seq>, Failure)> {
         let mut call: Self = serde_json::from_slice(&line.bytes).map_err(|error| {
-            Failure::bad(format!("a line is {{\"seq\":…,\"call\":\"…\",\"body\":{{…}}}} in JSON: {error}"))
+            let named: Option<Named> = serde_json::from_slice(&line.bytes).ok();
+            let why = format!("a line is {{\"seq\":…,\"call\":\"…\",\"body\":{{…}}}} in JSON: {error}");
+            (named.map(|named| named.seq).filter(Seq::is_short), Failure::bad(why))
         })?;
         call.place = line.place;
-        match &call.seq {
-            Seq::Text(text) if text.len() > SEQ_LIMIT_BYTES => {
-                Err(Failure::bad(format!("`seq` has at most {SEQ_LIMIT_BYTES} bytes")))
-            }
-            _ => Ok(call),
+        if call.seq.is_short() {
+            return Ok(call);
         }
+        Err((None, Failure::bad(format!("`seq` has at most {SEQ_LIMIT_BYTES} bytes"))))
     }
 
     /// Which call is to be stopped.
@@ -89,7 +102,7 @@ impl CallLine {
 
     fn body<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let body = self.body.take().unwrap_or_else(|| json!({}));
-        serde_json::from_value(body).map_err(|error| Failure::bad(format!("`body`: {error}")))
+        serde_json::from_value(body).map_err(|error| Failure::bad(format!("`body`: {}", fault(&error.to_string()))))
     }
 }
 
@@ -131,7 +144,10 @@ impl Answers {
     /// The last line about a call that did not.
     pub(super) async fn failed(&self, failure: &Failure) {
         let (status, error) = (failure.status().as_u16(), failure.error());
-        let error = json!({ "status": status, "error": error.error, "hint": error.hint });
+        let mut error = json!({ "status": status, "error": error.error, "hint": error.hint });
+        if let (Some(fields), Some(wait_s)) = (error.as_object_mut(), failure.retry_after_s()) {
+            fields.insert("retry_after_s".to_owned(), wait_s.into());
+        }
         let about = About::<Value> { answer: None, error: Some(error), event: None, seq: &self.seq };
         self.lines.tell(&about, None).await;
     }
@@ -205,7 +221,7 @@ async fn done(shared: &Shared, mut call: CallLine, answers: &Answers) -> Result<
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<CallLine, Failure> {
+    fn read(line: &str) -> Result<CallLine, (Option<Seq>, Failure)> {
         CallLine::read(Line { bytes: line.as_bytes().to_vec(), place: None })
     }
 
@@ -225,6 +241,17 @@ mod tests {
             let read = read(line).ok().map(|call| (call.seq, call.call));
             assert_eq!(read, expected, "{line}");
         }
+        for (line, expected) in [
+            (r#"{"seq":1,"call":"sing"}"#, Some(Seq::Number(1))),
+            (r#"{"seq":"a","call":"send","more":1}"#, Some(Seq::Text("a".into()))),
+            (r#"{"seq":-1,"call":"send"}"#, None),
+            (r#"{"call":"send"}"#, None),
+            ("GET / HTTP/1.1", None),
+        ] {
+            assert_eq!(read(line).err().and_then(|(seq, _)| seq), expected, "{line}");
+        }
+        let long = format!(r#"{{"seq":"{}","call":"sing"}}"#, "x".repeat(65));
+        assert_eq!(read(&long).err().and_then(|(seq, _)| seq), None);
         let long = format!(r#"{{"seq":"{}","call":"send"}}"#, "x".repeat(65));
         assert!(read(&long).is_err());
         let deep = format!(r#"{{"seq":1,"call":"send","body":{}"#, "[".repeat(100_000));

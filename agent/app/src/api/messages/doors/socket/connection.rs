@@ -118,7 +118,10 @@ impl Connection {
     async fn begin(&mut self, line: Line) {
         let mut call = match CallLine::read(line) {
             Ok(call) => call,
-            Err(failure) => return self.answers.failed(&failure).await,
+            Err((seq, failure)) => {
+                let answers = Answers { seq, lines: self.answers.lines.clone() };
+                return answers.failed(&failure).await;
+            }
         };
         let answers = Answers { seq: Some(call.seq.clone()), lines: self.answers.lines.clone() };
         if call.call == Call::Stop {
