@@ -65,10 +65,11 @@ fn text(passphrase: &Passphrase, owner: AgentId, host: &str, peers: &[KitPeer]) 
          \n\
          With Shoal, on any PC, an old one or a new one:\n\
          \x20 1. Install Shoal and join the pool:           shoal join TICKET\n\
-         \x20 2. See which archives there are:             shoal archives --owner {owner}\n\
-         \x20 3. See what would be restored, and where to: shoal restore --owner {owner} --to FOLDER --dry-run\n\
-         \x20 4. Restore:                                  shoal restore --owner {owner} --to FOLDER\n\
-         \x20 Both ask for the passphrase. One PC with a copy is enough, whichever it is.\n\
+         \x20 2. See which archives there are:             shoal archives --from {owner}\n\
+         \x20 3. See what would be restored, and where to:\n\
+         \x20      shoal restore latest --from {owner} --to FOLDER --dry-run\n\
+         \x20 4. Restore:                                  shoal restore latest --from {owner} --to FOLDER\n\
+         \x20 They ask for the passphrase. One PC with a copy is enough, whichever it is.\n\
          \n\
          Without Shoal, on a PC that holds a copy (or with its disk):\n\
          \x20 1. Install restic, 0.14 or newer (on Debian: apt-get install restic).\n\
