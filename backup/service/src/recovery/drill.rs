@@ -59,12 +59,13 @@ pub(super) fn carry_out(
         }
         _ => {}
     }
-    let session = Session::over_copies(pool, owner, &drill.passphrase, folder.0.join("copy"), tell_liar, cancel)?;
+    let session =
+        Session::over_copies(pool, owner, &drill.passphrase, (folder.0.join("copy"), true), tell_liar, cancel)?;
     let engine = session.engine(cancel);
     let archive = drill.archive;
     let mut sample = Sample::new(drill.seed, drill.limit_bytes);
     for entry in engine.list(&archive)? {
-        // A folder that cannot be read: what is in it cannot be drawn, and a drill that draws nothing is no proof. It counts.
+        // A folder that cannot be read is not passed over: what is in it could not be drawn.
         sample.offer(&entry?.as_listed());
     }
     let sample = sample.end();

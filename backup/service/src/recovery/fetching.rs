@@ -27,6 +27,8 @@ use crate::files::{FilesError, Objects};
 
 /// Of a link that was too slow for a whole piece, less is asked at once, but not less than this.
 const PIECE_LEAST_BYTES: u32 = 128 << 10;
+/// Objects that could not be had that are remembered, at most.
+const FAILED_LIMIT: usize = 4_096;
 /// Bytes of packs that are kept, at most: a restore goes through packs more or less in a row.
 const KEPT_LIMIT_BYTES: u64 = 8 << 30;
 /// What others who use the disk may count on.
@@ -53,6 +55,8 @@ pub(super) struct Fetching {
     objects: Objects,
     /// Whether packs are dropped to make room: not in a repository that is somebody's own.
     may_drop: bool,
+    /// Whether the owner itself is a source.
+    with_owner: bool,
     tell_liar: TellLiar,
     state: Mutex<Inner>,
     done: Condvar,
@@ -68,6 +72,10 @@ struct Inner {
     catalogue: Option<Arc<State>>,
     under_way: BTreeSet<ObjectName>,
     kept: VecDeque<(ObjectName, u64)>,
+    /// What could not be had, when, and why: many files may lie in one pack, and not each of them waits for it.
+    failed: BTreeMap<ObjectName, (Instant, String)>,
+    /// The last object was waited for in vain: the next one is not waited for, until something comes.
+    given_up: bool,
 }
 
 impl fmt::Debug for Fetching {
@@ -118,17 +126,28 @@ impl Tried {
 }
 
 impl Fetching {
-    pub(super) fn new(owner: AgentId, pool: Arc<Pool>, objects: Objects, may_drop: bool, tell_liar: TellLiar) -> Self {
+    pub(super) fn new(owner: AgentId, pool: Arc<Pool>, objects: Objects, tell_liar: TellLiar) -> Self {
         Self {
             owner,
             pool,
             objects,
-            may_drop,
+            may_drop: false,
+            with_owner: true,
             tell_liar,
             state: Mutex::default(),
             done: Condvar::new(),
             fetched_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Packs may be dropped again to make room.
+    pub(super) fn may_drop(self) -> Self {
+        Self { may_drop: true, ..self }
+    }
+
+    /// From others than the owner only.
+    pub(super) fn without_owner(self, without: bool) -> Self {
+        Self { with_owner: !without, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -168,15 +187,25 @@ impl Fetching {
 
     /// Looks who has a copy now.
     pub(super) fn look_for_sources(&self) -> usize {
-        let (sources, asked) = self.pool.handle.block_on(self.pool.sources(self.owner));
+        let (sources, asked) = self.pool.handle.block_on(self.pool.sources(self.owner, self.with_owner));
         self.set_sources(sources);
         asked
+    }
+
+    /// Somebody begins anew: what could not be had before is tried again.
+    pub(super) fn try_again(&self) {
+        let mut state = self.state();
+        state.failed.clear();
+        state.given_up = false;
     }
 
     pub(super) fn found_liar(&self, agent: AgentId, object: Option<ObjectName>) {
         tracing::warn!(%agent, owner = %self.owner, ?object, "a copy of a backup gave wrong bytes and is not asked again");
         self.state().liars.insert(agent);
         (self.tell_liar)(Liar { agent, owner: self.owner, object });
+        if let Some(name) = object {
+            Pool::tell_owner(&self.pool, self.owner, agent, name);
+        }
     }
 
     /// What the catalogue says of an object. A catalogue that is not there yet is fetched.
@@ -233,11 +262,27 @@ impl Fetching {
         if waited && self.objects.path(kind, name).exists() {
             return Ok(());
         }
+        let lately = state.failed.get(name).filter(|(when, _)| when.elapsed() < self.pool.patience.stall);
+        if let Some((_, why)) = lately {
+            return Err(NotFetched::Nobody(why.clone()));
+        }
         state.under_way.insert(*name);
         drop(state);
         let _under_way = UnderWay { fetching: self, name: *name };
         let object = self.known(name, cancel)?;
-        self.transfer(&Object { kind, ..object }, cancel)
+        let fetched = self.transfer(&Object { kind, ..object }, cancel);
+        let mut state = self.state();
+        match &fetched {
+            Err(NotFetched::Nobody(why)) => {
+                if state.failed.len() >= FAILED_LIMIT {
+                    state.failed.pop_first();
+                }
+                state.failed.insert(*name, (Instant::now(), why.clone()));
+            }
+            _ => _ = state.failed.remove(name),
+        }
+        drop(state);
+        fetched
     }
 
     fn transfer(&self, object: &Object, cancel: &CancellationToken) -> Result<(), NotFetched> {
@@ -270,7 +315,9 @@ impl Fetching {
                 }
             }
             let Some(source) = self.choose(&mut tried, &name) else {
-                if moved.elapsed() >= self.pool.patience.stall || !self.may_come(&tried) {
+                let is_over = self.state().given_up || moved.elapsed() >= self.pool.patience.stall;
+                if !self.may_come(&tried) || is_over && self.choose(&mut tried, &name).is_none() {
+                    self.state().given_up = true;
                     return Err(NotFetched::Nobody(tried.said(&self.state().sources)));
                 }
                 if !self.pool.rest(self.pool.patience.rest, cancel) {
@@ -308,6 +355,7 @@ impl Fetching {
     fn keep(&self, name: &ObjectName, offset: u64, body: &Bytes) -> Result<(), NotFetched> {
         self.objects.write_piece(name, offset, body)?;
         self.fetched_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+        self.state().given_up = false;
         Ok(())
     }
 

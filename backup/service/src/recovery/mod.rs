@@ -254,7 +254,7 @@ impl Recovery {
                 let folder = self.folder.join(owner.to_string());
                 let cancel = self.cancel.child_token();
                 let session = blocking(move || {
-                    let session = Session::over_copies(&pool, owner, &passphrase, folder, tell_liar, &cancel)?;
+                    let session = Session::over_copies(&pool, owner, &passphrase, (folder, false), tell_liar, &cancel)?;
                     let session = Arc::new(session);
                     *open = Some(Arc::clone(&session));
                     Ok(session)
@@ -294,7 +294,7 @@ impl Recovery {
             standing: source.standing,
             is_liar: liars.contains(&source.agent),
         };
-        self.pool.sources(owner).await.0.into_iter().map(view).collect()
+        self.pool.sources(owner, true).await.0.into_iter().map(view).collect()
     }
 
     /// Whose backups can be seen in the pool.

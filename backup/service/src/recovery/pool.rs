@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dci_proto::AgentId;
 use futures::StreamExt;
+use shoal_backup::ObjectName;
 use shoal_backup::catalogue::{BASE_LIMIT_BYTES, Base, Catalogue, CatalogueError, Tail, Verifier};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +111,19 @@ impl Pool {
         }
     }
 
+    /// Tells an owner, if it answers, that a member gave wrong bytes.
+    pub(super) fn tell_owner(pool: &Arc<Self>, owner: AgentId, agent: AgentId, name: ObjectName) {
+        if owner == pool.own() {
+            return;
+        }
+        let told = Arc::clone(pool);
+        pool.handle.spawn(async move {
+            if let Err(error) = told.ask(owner, Ask::Suspect { agent, name }, told.patience.small).await {
+                tracing::debug!(%owner, %error, "the owner was not told of wrong bytes");
+            }
+        });
+    }
+
     /// Asks, and waits. `None`: cancelled.
     pub(super) fn call(&self, to: AgentId, ask: Ask, patience: Duration, cancel: &CancellationToken) -> Option<Reply> {
         self.handle.block_on(async {
@@ -141,8 +155,8 @@ impl Pool {
         (read.collect().await, asked)
     }
 
-    /// Who holds a copy of this owner's backup, the nearest first; and how many were asked.
-    pub(super) async fn sources(&self, owner: AgentId) -> (Vec<Source>, usize) {
+    /// Who holds a copy of this owner's backup, the nearest first, with the owner itself or without; and how many were asked.
+    pub(super) async fn sources(&self, owner: AgentId, with_owner: bool) -> (Vec<Source>, usize) {
         let ask = || Ask::Standing { owner };
         let read = |member: Member, reply: Reply| match reply {
             Ok((Answer::Standing(standing), _)) if standing.holds && standing.sequence > 0 => {
@@ -151,7 +165,7 @@ impl Pool {
             _ => None,
         };
         let (mut sources, asked) = self.ask_all(ask, read).await;
-        sources.retain(|source| source.agent != owner || owner == self.own());
+        sources.retain(|source| with_owner || source.agent != owner);
         sources.sort_by_key(|source| (source.distance_ms, source.agent));
         (sources, asked)
     }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::RecoveryError;
 
 /// Paths that are ticked, at most.
-pub const TICKED_LIMIT: usize = 4_096;
+pub const TICKED_LIMIT: usize = 1_024;
 
 /// Whose archives.
 #[derive(Clone)]

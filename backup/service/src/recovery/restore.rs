@@ -73,7 +73,7 @@ impl Chosen {
     ) -> Result<(Preview, Vec<PathBytes>), ArchiveError> {
         let mut not_found: BTreeSet<PathBytes> = self.restore.ticked.iter().cloned().collect();
         let mut see = |step: &Step| {
-            not_found.retain(|ticked| *ticked != step.found.entry.path);
+            not_found.remove(&step.found.entry.path);
             each(step);
         };
         let preview = self.restore.preview(engine, watch, &mut see)?;

@@ -39,7 +39,7 @@ impl Session {
     pub(super) fn own(pool: &Arc<Pool>, own: &Arc<Engine>, tell_liar: TellLiar) -> Self {
         let objects = Objects::open(own.folder());
         let owner = pool.own();
-        let fetching = Arc::new(Fetching::new(owner, Arc::clone(pool), objects, false, tell_liar));
+        let fetching = Arc::new(Fetching::new(owner, Arc::clone(pool), objects, tell_liar));
         let fetch = Arc::new(For { fetching: Arc::clone(&fetching), cancel: CancellationToken::new() });
         Self {
             owner,
@@ -53,12 +53,13 @@ impl Session {
         }
     }
 
-    /// Over what others hold: all but packs is fetched into `folder`, which is removed when the session ends. Blocks.
+    /// Over what others hold: all but packs is fetched into `folder`, which is removed when the session ends. From holders only, or from
+    /// the owner too if it answers. Blocks.
     pub(super) fn over_copies(
         pool: &Arc<Pool>,
         owner: AgentId,
         passphrase: &str,
-        folder: PathBuf,
+        (folder, only_holders): (PathBuf, bool),
         tell_liar: TellLiar,
         cancel: &CancellationToken,
     ) -> Result<Self, RecoveryError> {
@@ -66,7 +67,8 @@ impl Session {
         let repository = folder.0.join("repo");
         std::fs::create_dir_all(&repository).map_err(RecoveryError::io("make", &repository))?;
         let objects = Objects::create(&repository)?;
-        let fetching = Arc::new(Fetching::new(owner, Arc::clone(pool), objects, true, tell_liar));
+        let fetching = Fetching::new(owner, Arc::clone(pool), objects, tell_liar).may_drop();
+        let fetching = Arc::new(fetching.without_owner(only_holders));
         fetch_first(pool, &fetching, cancel)?;
         let fetch = Arc::new(For { fetching: Arc::clone(&fetching), cancel: CancellationToken::new() });
         let engine = Engine::open_with(&repository, passphrase, fetch).map_err(|error| match error {
@@ -106,6 +108,7 @@ impl Session {
     /// For reading; what must be fetched is not waited for after `cancel`.
     pub(super) fn engine(&self, cancel: &CancellationToken) -> Engine {
         self.touch();
+        self.fetching.try_again();
         self.engine.with_fetch(Arc::new(For { fetching: Arc::clone(&self.fetching), cancel: cancel.clone() }))
     }
 
@@ -162,8 +165,8 @@ fn fetch_first(pool: &Arc<Pool>, fetching: &Fetching, cancel: &CancellationToken
     let mut said = Vec::new();
     let mut best: Option<(usize, Catalogue)> = None;
     for source in sources {
-        let is_older = |known: &Catalogue| known.state().sequence() == source.standing.sequence;
-        if best.as_ref().is_some_and(|(_, known)| is_older(known)) {
+        let is_same = |known: &Catalogue| known.state().sequence() == source.standing.sequence;
+        if best.as_ref().is_some_and(|(_, known)| is_same(known)) {
             continue;
         }
         match pool.catalogue(owner, source.agent, cancel) {

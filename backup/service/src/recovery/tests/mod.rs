@@ -1,1 +1,9 @@
 //! Recovery over a pool in memory.
+
+#![allow(clippy::unwrap_used, reason = "a failing test says what failed")]
+
+mod browse;
+mod drill;
+mod luck;
+mod restore;
+mod stage;

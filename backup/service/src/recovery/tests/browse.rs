@@ -1,0 +1,53 @@
+//! Archives looked at.
+
+use std::fs;
+
+use super::super::*;
+use super::stage::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_differences_and_names() {
+    let mut owner = Owner::new();
+    for name in ["a", "b/x.txt", "b/y", "c"] {
+        owner.write(name, name.as_bytes());
+    }
+    owner.back_up();
+    owner.write("b/x.txt", b"longer than before");
+    owner.write("d.txt", b"new");
+    fs::remove_file(owner.home().join("c")).unwrap();
+    owner.back_up();
+    let stage = Stage::new(&owner, &[1]);
+    let recovery = &stage.recovery;
+
+    let home = owner.path("");
+    let names = |page: &FilesPage| {
+        let name = |entry: &FileView| entry.path.to_string().rsplit('/').next().unwrap().to_owned();
+        page.entries.iter().map(name).collect::<Vec<_>>()
+    };
+    let page = recovery.files(&kit(), 1.into(), home.clone(), None, 2).await.unwrap();
+    assert_eq!((names(&page), page.more), (vec!["a".to_owned(), "b".to_owned()], true));
+    let after = page.entries.last().unwrap().path.clone();
+    let page = recovery.files(&kit(), 1.into(), home.clone(), Some(after), 2).await.unwrap();
+    assert_eq!((names(&page), page.more), (vec!["c".to_owned()], false));
+    let top = recovery.files(&kit(), 1.into(), "/".into(), None, 9).await.unwrap();
+    assert_eq!(top.entries.len(), 1, "{top:?}");
+    let missing = recovery.files(&kit(), 1.into(), owner.path("a"), None, 9).await.unwrap_err();
+    assert!(missing.to_string().contains("no folder"), "{missing}");
+
+    let diff = recovery.diff(&kit(), 1.into(), ArchiveRef::Latest, None, 9).await.unwrap();
+    let found: Vec<_> = diff.differences.iter().map(|it| (it.path.clone(), it.change)).collect();
+    let expected = [("b/x.txt", Change::Changed), ("c", Change::Removed), ("d.txt", Change::Added)];
+    assert_eq!(found, expected.map(|(path, change)| (owner.path(path), change)));
+    assert_eq!((diff.differences[0].before_bytes, diff.differences[0].after_bytes), (Some(7), Some(18)));
+    let rest = recovery.diff(&kit(), 1.into(), 2.into(), Some(owner.path("b/x.txt")), 1).await.unwrap();
+    assert_eq!((rest.differences[0].path.clone(), rest.differences.len(), rest.more), (owner.path("c"), 1, true));
+
+    let found = recovery.find(&kit(), "*.txt".to_owned(), 9).await.unwrap();
+    let versions: Vec<_> =
+        found.found.iter().map(|it| (it.file.path.clone(), it.archives.iter().map(|it| it.0).collect())).collect();
+    let expected = [("b/x.txt", vec![1]), ("b/x.txt", vec![2]), ("d.txt", vec![2])];
+    assert_eq!(versions, expected.map(|(path, archives)| (owner.path(path), archives)));
+    let found = recovery.find(&kit(), "y".to_owned(), 9).await.unwrap();
+    assert_eq!(found.found[0].archives.len(), 2);
+    assert!(matches!(recovery.find(&kit(), "[".to_owned(), 9).await, Err(RecoveryError::BadRequest(_))));
+}
