@@ -122,7 +122,8 @@ pub fn sync(file: &File) -> io::Result<()> {
     changed(&Change::Sync { file }, || file.sync_data())
 }
 
-/// Gives a file another name in the same directory, replacing what had it.
+/// Gives a file another name, replacing what had it. In another directory, a crash may leave it with both names, or with
+/// none until that directory is synced.
 ///
 /// # Errors
 /// See [`create`].

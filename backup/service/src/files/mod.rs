@@ -93,6 +93,18 @@ impl FilesError {
     }
 }
 
+/// Makes a folder and those above it, where they are missing, durably.
+pub(crate) fn make_folder(path: &Path) -> Result<(), FilesError> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.is_dir()).collect();
+    shoal_files::create_directories(path).map_err(FilesError::io("make", path))?;
+    for made in missing.into_iter().rev() {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        shoal_files::sync_directory(above).map_err(FilesError::io("make durable", above))?;
+    }
+    Ok(())
+}
+
 /// A write that replaces a whole file: the old one or the new one is there, whatever happens.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use shoal_archive::StoredObject;
 use shoal_backup::{ObjectKind, ObjectName};
 
-use super::FilesError;
 use super::hashing::{Hasher, name_of};
+use super::{FilesError, make_folder};
 
 /// Kinds whose files are called by their hash.
 const NAMED: [ObjectKind; 4] = [ObjectKind::Pack, ObjectKind::Index, ObjectKind::Snapshot, ObjectKind::Key];
@@ -49,14 +49,9 @@ impl Objects {
     pub fn create(folder: &Path) -> Result<Self, FilesError> {
         let objects = Self::open(folder);
         for name in ["data", "index", "keys", "locks", "snapshots"] {
-            let path = folder.join(name);
-            shoal_files::create_directories(&path).map_err(FilesError::io("make", &path))?;
+            make_folder(&folder.join(name))?;
         }
-        let incoming = &objects.incoming;
-        shoal_files::create_directories(incoming).map_err(FilesError::io("make", incoming))?;
-        for path in [folder, folder.parent().unwrap_or(folder)] {
-            shoal_files::sync_directory(path).map_err(FilesError::io("make durable", path))?;
-        }
+        make_folder(&objects.incoming)?;
         Ok(objects)
     }
 
@@ -272,11 +267,7 @@ impl Objects {
     pub fn place(&self, kind: ObjectKind, name: &ObjectName) -> Result<(), FilesError> {
         let (from, path) = (self.incoming(name), self.path(kind, name));
         let folder = path.parent().unwrap_or(&self.folder);
-        if !folder.is_dir() {
-            shoal_files::create_directories(folder).map_err(FilesError::io("make", folder))?;
-            let above = folder.parent().unwrap_or(&self.folder);
-            shoal_files::sync_directory(above).map_err(FilesError::io("make durable", above))?;
-        }
+        make_folder(folder)?;
         shoal_files::rename(&from, &path).map_err(FilesError::io("write", &path))?;
         if kind == ObjectKind::Config {
             *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Some(*name);

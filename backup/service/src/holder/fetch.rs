@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shoal_backup::ObjectName;
-use shoal_backup::peersync::{FETCHES, Fetch, FetchFailure, Fetched};
+use shoal_backup::peersync::{Fetch, FetchFailure, Fetched};
 use tokio::task::JoinSet;
 
 use super::answers::Claim;
@@ -23,7 +23,7 @@ enum Brought {
 }
 
 impl Shared {
-    /// Brings all that is lacking and can be had.
+    /// Brings all that is lacking and can be had. The core bounds how much at once.
     pub(super) async fn fetch_all(self: &Arc<Self>, held: &Arc<Held>) -> Result<(), HolderError> {
         let mut fetches: JoinSet<Result<Brought, HolderError>> = JoinSet::new();
         let mut full = false;
@@ -33,7 +33,6 @@ impl Shared {
                 let (this, held) = (Arc::clone(self), Arc::clone(held));
                 fetches.spawn(async move { this.bring(&held, fetch).await });
             }
-            debug_assert!(fetches.len() <= FETCHES, "the core bounds them");
             match fetches.join_next().await {
                 None if full => return Err(HolderError::Full),
                 None => return Ok(()),

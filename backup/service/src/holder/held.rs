@@ -77,13 +77,6 @@ impl Held {
         now: Now,
     ) -> Result<Self, HolderError> {
         let objects = Objects::create(&folder.join("repo"))?;
-        if let Some(above) = folder.parent() {
-            shoal_files::sync_directory(above).map_err(|error| FilesError::Io {
-                what: "make durable",
-                path: above.to_owned(),
-                error,
-            })?;
-        }
         let loaded = load(owner, folder, &objects, &verifier, &room, &BTreeSet::new(), now)?;
         let inner = Inner {
             loaded,

@@ -42,7 +42,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::{Ask, CallError, No, OWNERS_LIMIT, Reply};
-use crate::files::FilesError;
+use crate::files::{FilesError, make_folder};
 use crate::network::{Answers, Machine, Network};
 
 pub use error::HolderError;
@@ -135,7 +135,7 @@ impl Holder {
     pub fn open(parts: HolderParts) -> Result<Self, HolderError> {
         let HolderParts { folder, network, machine, verifier, share, grace_ms } = parts;
         let failed = |error| FilesError::Io { what: "open", path: folder.clone(), error };
-        shoal_files::create_directories(&folder).map_err(failed)?;
+        make_folder(&folder)?;
         let room = Arc::new(Room::new(folder.clone(), share));
         let now = machine.now();
         let (mut copies, mut broken) = (BTreeMap::new(), BTreeMap::new());

@@ -97,17 +97,19 @@ impl Shared {
                 break blocking(move || back.finish()).await.is_some_and(|hash| hash.is_ok_and(|hash| hash == name.0));
             },
         };
-        {
-            let mut scrubbed = self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
-            scrubbed.objects += 1;
-            scrubbed.damaged += u64::from(!is_sound);
-        }
+        self.note_scrubbed(is_sound);
         if is_sound {
             return Ok(true);
         }
         let (this, held) = (Arc::clone(self), Arc::clone(held));
         blocking(move || this.damaged(&held, &name)).await.ok_or(HolderError::Busy)??;
         Ok(false)
+    }
+
+    fn note_scrubbed(&self, is_sound: bool) {
+        let mut scrubbed = self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
+        scrubbed.objects += 1;
+        scrubbed.damaged += u64::from(!is_sound);
     }
 
     /// As long as reading a piece may take, and longer on battery.

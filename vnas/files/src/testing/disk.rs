@@ -138,6 +138,13 @@ fn mix(bytes: &mut Vec<u8>, offset: u64, written: &[u8], random: &mut Random) {
 }
 
 impl DirectoryState {
+    /// The names as whoever looks now sees them.
+    fn now(&self) -> BTreeMap<String, Node> {
+        let mut names = self.durable.clone();
+        self.pending.iter().for_each(|change| change.apply(&mut names));
+        names
+    }
+
     fn left(&self, loss: Loss, random: &mut Random) -> BTreeMap<String, Node> {
         let mut names = self.durable.clone();
         for change in &self.pending {
@@ -225,10 +232,18 @@ impl Disk {
                     change.apply(&mut state.durable);
                 }
             }
-            Operation::Rename { from, to } => {
+            Operation::Rename { from, to } if from.parent() == to.parent() => {
                 let to = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let (directory, from) = self.names(from);
                 directory.pending.push(NameChange::Rename(from, to));
+            }
+            // Into another directory: each of the two may be lost without the other.
+            Operation::Rename { from, to } => {
+                let (directory, from) = self.names(from);
+                let node = directory.now().get(&from).copied();
+                directory.pending.push(NameChange::Unlink(from));
+                let (directory, to) = self.names(to);
+                directory.pending.extend(node.map(|node| NameChange::Link(to, node)));
             }
             Operation::Remove { path } => {
                 let (directory, name) = self.names(path);
