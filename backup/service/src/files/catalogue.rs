@@ -51,7 +51,6 @@ impl CatalogueFile {
         let mut catalogue = Catalogue::new(owner);
         let mut cut_bytes = open_base(folder, &mut catalogue, verifier)?;
         let path = folder.join("catalogue");
-        let is_new = !path.exists();
         let open = || {
             let file =
                 shoal_files::create(&path, OpenOptions::new().create(true).truncate(false).read(true).write(true))?;
@@ -59,9 +58,9 @@ impl CatalogueFile {
             Ok((file, length))
         };
         let (file, found_bytes) = open().map_err(FilesError::io("open", &path))?;
-        if is_new {
-            shoal_files::sync_directory(folder).map_err(FilesError::io("make durable", folder))?;
-        }
+        // An earlier process may have ended in the middle of writing: what is read here must not go any more.
+        shoal_files::sync(&file).map_err(FilesError::io("make durable", &path))?;
+        shoal_files::sync_directory(folder).map_err(FilesError::io("make durable", folder))?;
         let begins = catalogue.state().sequence();
         let (good_bytes, has_dead) =
             read_entries(&file, begins, &mut catalogue, verifier).map_err(FilesError::io("read", &path))?;

@@ -42,7 +42,8 @@ impl Objects {
         Self { folder: folder.to_owned(), incoming, config: Mutex::new(None) }
     }
 
-    /// The same, and makes what folders are missing.
+    /// The same, and makes what folders are missing. What is there is durable when this returns, though an earlier process may
+    /// have ended in the middle of writing it.
     ///
     /// # Errors
     /// They cannot be made.
@@ -52,6 +53,13 @@ impl Objects {
             make_folder(&folder.join(name))?;
         }
         make_folder(&objects.incoming)?;
+        let above = folder.parent().unwrap_or(folder);
+        let mut folders = vec![above.parent().unwrap_or(above).to_owned(), above.to_owned(), folder.to_owned()];
+        folders.extend(NAMED.map(|kind| folder.join(kind.folder())));
+        folders.extend(entries_of(&folder.join("data"))?.into_iter().map(|entry| entry.path()));
+        for path in folders.iter().filter(|path| path.is_dir()) {
+            shoal_files::sync_directory(path).map_err(FilesError::io("make durable", path))?;
+        }
         Ok(objects)
     }
 

@@ -13,7 +13,7 @@ use shoal_backup_service::call::{Answer, Ask, names_from_bytes};
 use shoal_backup_service::files::Objects;
 use shoal_backup_service::holder::{Holder, HolderParts};
 use shoal_backup_service::testing::{Hub, TestMachine, TestVerifier};
-use shoal_files::testing::{Crash, Operation, Recording, Trace, crash_everywhere, scratch_directory};
+use shoal_files::testing::{Crash, Loss, Operation, Recording, Trace, crash_everywhere, scratch_directory};
 
 use crate::pool::{OWNER, Pool, SHARE_BYTES, share};
 
@@ -107,6 +107,34 @@ async fn look(root: &Path, marks: &[u64], objects: &[Object]) -> Result<(), Stri
     Ok(())
 }
 
+/// What a holder says it has: sequence and objects.
+async fn says(root: &Path) -> Result<Option<(u64, Vec<ObjectName>)>, String> {
+    let holder = open(root)?;
+    let Ok((Answer::Standing(standing), _)) = holder.answer(OWNER, Ask::Standing { owner: OWNER }, Bytes::new()).await
+    else {
+        return Ok(None);
+    };
+    let ask = Ask::Held { owner: OWNER, after: None };
+    let (_, body) = holder.answer(OWNER, ask, Bytes::new()).await.map_err(|error| error.to_string())?;
+    Ok(Some((standing.sequence, names_from_bytes(&body).unwrap_or_default())))
+}
+
+/// The process dies, the next one says what it has, and then the power goes: that is there.
+fn judge_second_life() -> impl FnMut(&Crash<'_>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    move |crash| {
+        let (root, after) = (scratch_directory().expect("a directory"), scratch_directory().expect("a directory"));
+        let recording = crash.resume(root.path()).expect("resumes");
+        let said = runtime.block_on(says(root.path()))?;
+        recording.stop().end().lay_out(Loss::Everything, after.path()).expect("lays out");
+        let Some((sequence, held)) = said else { return Ok(()) };
+        match runtime.block_on(says(after.path()))? {
+            Some((found, holds)) if found >= sequence && held.iter().all(|name| holds.contains(name)) => Ok(()),
+            found => Err(format!("it said {sequence} and {} objects, and then had {found:?}", held.len())),
+        }
+    }
+}
+
 fn judge<'a>(objects: &'a [Object]) -> impl FnMut(&Crash<'_>) -> Result<(), String> + 'a {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     move |crash| {
@@ -123,6 +151,8 @@ fn whatever_was_written_last_before_a_crash_what_was_confirmed_is_there_and_vali
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     println!("{} operations, {} different disks opened", outcome.points, outcome.disks);
     assert!(outcome.points > 100 && outcome.disks > 100, "{} points, {} disks", outcome.points, outcome.disks);
+    let outcome = crash_everywhere(&trace, 10, judge_second_life());
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     // It finds what it is for.
     let faulty = trace.without(|operation| matches!(operation, Operation::SyncDirectory { .. }));
     assert!(!crash_everywhere(&faulty, 1, judge(&objects)).violations.is_empty());
