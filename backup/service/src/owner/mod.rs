@@ -134,7 +134,7 @@ struct Setup {
     objects: Arc<Objects>,
     books: Mutex<Books>,
     /// Held by who changes the repository: a run, aging, fetching back.
-    work: tokio::sync::Mutex<()>,
+    work: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Setup {

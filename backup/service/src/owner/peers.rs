@@ -97,7 +97,7 @@ impl Owner {
         // One that has no room for what it lacks counts as none until others have everything; what it has is not given up
         // before. Whom an admin assigned stays.
         let is_stuck = |agent: &AgentId| {
-            let full = books.peers.get(agent).is_some_and(|peer| peer.is_full || peer.refuses.is_some());
+            let full = books.peers.get(agent).is_some_and(|peer| peer.is_full() || peer.refuses.is_some());
             full && !books.replication.is_full_copy(*agent) && !books.plan.assigned.contains(agent)
         };
         let all: BTreeSet<AgentId> = books.replication.peers().collect();

@@ -4,6 +4,7 @@
 //! honest: it gets it again. One that gives a wrong answer, or is there and gives none, is not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,9 @@ use super::{Owner, Setup, blocking};
 use crate::call::{Answer, Ask, CallError, No};
 
 /// Objects that one which lied proves in one go.
-const PROVEN_AT_ONCE: usize = 16;
+const PROVEN_AT_ONCE: usize = 64;
+/// One that lied is challenged so many times as often.
+const LIARS_MORE_OFTEN: u64 = 10;
 /// So many times in a row a holder that can be reached may give no answer.
 const UNANSWERED_LIMIT: u32 = 3;
 
@@ -56,16 +59,23 @@ impl Owner {
             let wanted = books.replication.peers().filter_map(|agent| {
                 let peer = books.peers.get(&agent)?;
                 let distrusted = books.replication.progress(agent)?.is_distrusted;
-                let is_due = peer
-                    .challenged_ms
-                    .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= self.parts.pace.challenge_every_ms);
+                let every_ms = self.parts.pace.challenge_every_ms / if distrusted { LIARS_MORE_OFTEN } else { 1 };
+                let is_due = peer.challenged_ms.is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= every_ms);
                 let may = peer.is_reachable && !peer.is_busy && peer.reported_ms.is_some();
-                (may && (distrusted || is_due)).then_some((agent, distrusted))
+                (may && (is_due || !peer.suspects.is_empty())).then_some((agent, distrusted))
             });
             wanted.collect()
         };
         for (agent, distrusted) in wanted {
             setup.books().peer(agent).challenged_ms = Some(now_ms);
+            let suspects = std::mem::take(&mut setup.books().peer(agent).suspects);
+            for name in suspects {
+                let held =
+                    setup.books().replication.held(agent).find(|(object, _)| object.name == name).map(|(it, _)| *it);
+                let Some(object) = held else { continue };
+                let found = self.challenge(setup, agent, &object, true).await;
+                self.judge(setup, agent, &object, found);
+            }
             for _ in 0..if distrusted { PROVEN_AT_ONCE } else { 1 } {
                 let Some(object) = self.next_to_prove(setup, agent, distrusted) else { break };
                 let found = self.challenge(setup, agent, &object, distrusted).await;
@@ -131,7 +141,11 @@ impl Owner {
                 tracing::error!(peer = %agent.fingerprint(), object = %object.name, ?how, "a holder does not have what it says");
                 books.peer(agent).unanswered = 0;
                 books.replication.lied(agent, &object.name, how);
-                self.choose_now.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.choose_now.store(true, Ordering::Relaxed);
+                books.note_distrust();
+                drop(books);
+                self.wake_copies.notify_one();
+                return false;
             }
             Found::Nothing => return false,
         }

@@ -161,7 +161,7 @@ impl Owner {
 
     fn opened(&self, engine: Engine, passphrase: Passphrase, books: Books) -> Result<Setup, OwnerError> {
         let objects = Objects::create(engine.folder())?;
-        let work = tokio::sync::Mutex::default();
+        let work = Arc::default();
         let setup =
             Setup { engine: Arc::new(engine), passphrase, objects: Arc::new(objects), books: Mutex::new(books), work };
         self.bring_together(&setup)?;

@@ -204,7 +204,7 @@ impl Books {
             lacks_bytes,
             eta_ms: peer.and_then(|peer| peer.eta_ms(lacks_bytes, now.steady_ms)),
             in_flight: progress.map_or(0, |progress| progress.in_flight as u64),
-            is_full: peer.is_some_and(|peer| peer.is_full),
+            is_full: peer.is_some_and(|peer| peer.is_full()),
             is_distrusted: self.state.distrusted().contains(&agent),
             refuses: peer.and_then(|peer| peer.refuses.clone()),
         }
@@ -233,8 +233,12 @@ impl Books {
             ),
             modes: modes.collect(),
             failed_drill: self.state.failed_drill,
-            distrusted: self.state.distrusted().iter().copied().collect(),
-            full: self.peers.iter().filter(|(_, peer)| peer.is_full).map(|(agent, _)| *agent).collect(),
+            distrusted: self.replication.peers().filter(|agent| self.state.distrusted().contains(agent)).collect(),
+            full: self
+                .replication
+                .peers()
+                .filter(|agent| self.peers.get(agent).is_some_and(|it| it.is_full()))
+                .collect(),
         };
         alerts(&facts)
             .iter()

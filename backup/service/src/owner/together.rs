@@ -104,7 +104,10 @@ impl Owner {
         let state = books.catalogue.state();
         // Indexes that take the place of others list packs of any archive.
         let replaces = state.iter().any(|(_, it)| it.kind == ObjectKind::Index && !names.contains(&it.name));
-        let next = ArchiveId(books.state.next_archive);
+        // What is new belongs to the archive that is, or to the one in the making.
+        let made =
+            archives.iter().filter(|archive| state.get(&archive.name).is_none()).filter_map(|it| it.number).min();
+        let next = made.unwrap_or(ArchiveId(books.state.next_archive));
         let number = |object: &StoredObject| match object.kind {
             ObjectKind::Config | ObjectKind::Key => ArchiveId(0),
             ObjectKind::Index if replaces => ArchiveId(0),

@@ -4,7 +4,6 @@
 
 mod browse;
 mod drill;
-mod holders;
 mod luck;
 mod restore;
 mod stage;

@@ -1,0 +1,140 @@
+//! Runs: one at a time, waiting, failing, begun by files that changed.
+
+use shoal_backup::plan::{Conditions, Pause};
+use shoal_backup::schedule::{Rule, When};
+
+use super::*;
+use crate::owner::OwnerError;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_asked_for_at_once_are_one() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    pool.owner().ask_run(Mode::Snapshot).unwrap();
+    pool.owner().ask_run(Mode::Delta).unwrap();
+    let status = pool.until("one", |status| status.archives > 0 && status.run.is_none()).await;
+    assert_eq!(status.last_run.as_ref().map(|last| last.mode), Some(Mode::Snapshot));
+    pool.until("quiet", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
+    assert_eq!(pool.status().archives, 1);
+    assert!(matches!(pool.owner().cancel_run(), Err(OwnerError::NotRunning)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_its_schedule_wants_waits_for_mains_and_one_that_its_owner_wants_does_not() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.machine.set_conditions(Conditions { on_battery: true, ..Conditions::default() });
+    let mut plan = pool.plan();
+    plan.rules = vec![Rule { mode: Mode::Snapshot, when: When::Interval { minutes: 60 * 24 } }];
+    pool.owner().init(plan).await.unwrap();
+    let status = pool.until("waiting", |status| status.waits_for.is_some()).await;
+    assert_eq!(status.waits_for.map(|waits| waits.pause), Some(Pause::Battery));
+    assert_eq!(status.archives, 0);
+    // What its owner asked for travels, too.
+    assert_eq!(pool.back_up().await.archives, 1);
+}
+
+/// A small disk, as long as it is held.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(folder: &Path, size: &str) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test mounts a small disk and needs root");
+        let mut mount = std::process::Command::new("mount");
+        assert!(mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(folder).status().unwrap().success());
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_an_error_and_the_repository_is_as_it_was() {
+    let mut pool = Pool::new(2);
+    pool.stop().await;
+    let _disk = SmallDisk::at(&pool.folder(), "size=4m");
+    pool.start();
+    pool.write("letter.txt", &noise(1, 1 << 20));
+    let kit = pool.init().await;
+    let before = pool.back_up().await;
+    let repository = pool.folder().join("repo");
+    let kept = pool.files();
+    pool.write("large", &noise(2, 8 << 20));
+    pool.owner().ask_run(Mode::Delta).unwrap();
+    let failed = |status: &OwnerStatus| status.last_run.as_ref().is_some_and(|last| last.error.is_some());
+    let status = pool.until("an error", failed).await;
+    assert!(status.last_run.unwrap().error.unwrap().to_lowercase().contains("space"), "it says why");
+    assert_eq!((status.archives, status.sequence), (1, before.sequence));
+    assert_eq!(pool.restored(&repository, kit.passphrase.as_str()), kept);
+    fs::remove_file(pool.home().join("large")).unwrap();
+    pool.write("second", &noise(3, 50_000));
+    let status = pool.back_up().await;
+    assert_eq!((status.archives, status.last_run.unwrap().error), (2, None));
+    assert_eq!(pool.restored(&repository, kit.passphrase.as_str()), pool.files());
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_cannot_be_read_are_told() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    // A root that is not there: nothing else is unreadable to one who may read everything.
+    let mut plan = pool.plan();
+    plan.roots.push(PathBytes::new(pool.dir.path().join("nowhere").as_os_str().as_bytes()));
+    pool.owner().init(plan).await.unwrap();
+    let status = pool.back_up().await;
+    let last = status.last_run.unwrap();
+    assert_eq!((last.unreadable, last.problems.len()), (1, 1));
+    assert!(last.problems[0].contains("nowhere"), "{:?}", last.problems);
+    assert!(status.alerts.iter().any(|alert| alert.kind == "incomplete"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_another_program_stands_in_the_way_of_is_tried_again() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    // As another backup does that works on the repository.
+    let writer = fs::File::open(pool.folder().join("repo/snapshots")).unwrap();
+    rustix::fs::flock(&writer, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    pool.owner().ask_run(Mode::Delta).unwrap();
+    let failed = |status: &OwnerStatus| status.last_run.as_ref().is_some_and(|last| last.error.is_some());
+    let status = pool.until("an error", failed).await;
+    assert!(status.last_run.unwrap().error.unwrap().contains("in use"));
+    drop(writer);
+    pool.machine.pass(5 * 60_000);
+    pool.until("an archive", |status| status.archives == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_files_are_on_the_peers_within_seconds_and_fold_into_the_next_archive() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    let mut plan = pool.plan();
+    plan.continuous = true;
+    let kit = pool.owner().init(plan).await.unwrap();
+    // What is there when watching begins is kept at once, too.
+    pool.until("the first", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
+    let count = pool.status().archives;
+    pool.write("letter.txt", b"Dear Ana, dear Bob,\n");
+    let begun = Instant::now();
+    pool.until("a continuous one", |status| {
+        status.archives > count
+            && status.newest.as_ref().is_some_and(|newest| newest.is_continuous && newest.copies == 2)
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let repository = pool.holder(2).repository(agent(1)).unwrap();
+    assert_eq!(pool.restored(&repository, kit.passphrase.as_str()), pool.files());
+    pool.owner().ask_run(Mode::Snapshot).unwrap();
+    pool.until("one archive", |status| {
+        status.archives == 1 && status.newest.as_ref().is_some_and(|newest| !newest.is_continuous && newest.copies == 2)
+    })
+    .await;
+    assert_eq!(pool.restored(&pool.folder().join("repo"), kit.passphrase.as_str()), pool.files());
+}
