@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ use crate::files::{FilesError, Objects};
 
 /// Of a link that was too slow for a whole piece, less is asked at once, but not less than this.
 const PIECE_LEAST_BYTES: u32 = 128 << 10;
+/// Who does not answer is left alone so long at most, while others do.
+const SILENT_AT_MOST: Duration = Duration::from_secs(600);
 /// Objects that could not be had that are remembered, at most.
 const FAILED_LIMIT: usize = 4_096;
 /// Bytes of packs that are kept, at most: a restore goes through packs more or less in a row.
@@ -68,6 +70,8 @@ struct Inner {
     sources: Vec<Source>,
     busy: BTreeMap<AgentId, usize>,
     liars: BTreeSet<AgentId>,
+    /// Who did not answer: not asked before then while another one can be, and how often in a row.
+    silent: BTreeMap<AgentId, (Instant, u32)>,
     /// What the owner's catalogue amounts to; `None`: not asked for yet.
     catalogue: Option<Arc<State>>,
     under_way: BTreeSet<ObjectName>,
@@ -335,11 +339,13 @@ impl Fetching {
                 Ok((Answer::Done, body)) if body.len() == length as usize => {
                     self.keep(&name, have_bytes, &body)?;
                     tried.givers.insert(source);
+                    self.state().silent.remove(&source);
                     moved = Instant::now();
                 }
                 Ok(_) => _ = tried.refused.insert(source, "it gave something else".to_owned()),
                 Err(CallError::No { no: No::Busy | No::Failed, reason }) => self.let_rest(&mut tried, source, reason),
                 Err(error @ CallError::Unreachable(_)) => {
+                    self.fell_silent(source);
                     piece_bytes = (piece_bytes / 2).max(PIECE_LEAST_BYTES);
                     self.let_rest(&mut tried, source, error.to_string());
                 }
@@ -357,6 +363,14 @@ impl Fetching {
         self.fetched_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
         self.state().given_up = false;
         Ok(())
+    }
+
+    /// Each time it is left alone for twice as long.
+    fn fell_silent(&self, source: AgentId) {
+        let mut state = self.state();
+        let (until, times) = state.silent.entry(source).or_insert((Instant::now(), 0));
+        let rest = self.pool.patience.rest.saturating_mul(1 << (*times).min(16)).min(SILENT_AT_MOST);
+        (*until, *times) = (Instant::now() + rest, *times + 1);
     }
 
     fn let_rest(&self, tried: &mut Tried, source: AgentId, why: String) {
@@ -387,7 +401,9 @@ impl Fetching {
             distance_ms: source.distance_ms,
             busy: state.busy.get(&source.agent).copied().unwrap_or(0),
         };
-        let found = nearest(state.sources.iter().filter(may).map(candidate), name);
+        let answers = |source: &&Source| state.silent.get(&source.agent).is_none_or(|(until, _)| *until <= now);
+        let found = nearest(state.sources.iter().filter(may).filter(answers).map(candidate), name)
+            .or_else(|| nearest(state.sources.iter().filter(may).map(candidate), name));
         drop(state);
         if found.is_none() && tried.from_one && !tried.givers.is_empty() {
             // The one that had begun is gone: another one begins anew.

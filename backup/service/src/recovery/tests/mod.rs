@@ -4,6 +4,7 @@
 
 mod browse;
 mod drill;
+mod holders;
 mod luck;
 mod restore;
 mod stage;
