@@ -153,7 +153,7 @@ impl Owner {
         let Some(passphrase) = Passphrase::read(&folder.join("passphrase"))? else { return Ok(None) };
         let Some(plan) = stored::read_json::<Plan>(&plan_path(folder))? else { return Ok(None) };
         plan.validate()?;
-        let state = State::read(&state_path(folder))?.map_or_else(|| new_state(), Ok)?;
+        let state = State::read(&state_path(folder))?.map_or_else(new_state, Ok)?;
         let engine = Engine::open(&folder.join("repo"), passphrase.as_str())?;
         let books = Books::open(folder, plan, state, &self.hand, self.now())?;
         self.opened(engine, passphrase, books).map(Some)

@@ -71,7 +71,11 @@ impl Owner {
             self.dirty.touch();
             self.watch_on(watcher.is_some(), &shutdown).await;
             // It may take long to end: it has a thread.
-            let _ = blocking(move || Ok(drop(watcher))).await;
+            let let_go = move || {
+                drop(watcher);
+                Ok(())
+            };
+            let _ = blocking(let_go).await;
         }
     }
 

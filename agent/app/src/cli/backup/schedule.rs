@@ -42,7 +42,7 @@ fn rule(text: &str) -> Result<Rule, CliError> {
     let rest: Vec<&str> = words.filter(|word| *word != "at").collect();
     let when = match (kind, rest.as_slice()) {
         ("hourly", rest) => hourly(rest),
-        ("daily", [times @ ..]) if !times.is_empty() => daily(&times.join(",")),
+        ("daily", times) if !times.is_empty() => daily(&times.join(",")),
         ("weekly", [days @ .., time]) if !days.is_empty() => weekly(&days.join(","), time),
         ("every", length) if !length.is_empty() => every(&length.join(" ")),
         ("on", ["demand"]) | ("on-demand", []) => Ok(When::OnDemand),
