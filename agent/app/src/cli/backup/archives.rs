@@ -184,6 +184,7 @@ fn diff(client: &Client, request: &DiffRequest, json: bool) -> Result<(), CliErr
         return answer(&value);
     }
     let view: DiffView = read(value)?;
+    tell_unread(&view.unread);
     if view.differences.is_empty() {
         say!("Nothing differs between archive {} and archive {}.", request.from, request.to);
         return Ok(());
@@ -208,6 +209,7 @@ fn find(client: &Client, request: &FindRequest, json: bool) -> Result<(), CliErr
         return answer(&value);
     }
     let page: FindView = read(value)?;
+    tell_unread(&page.unread);
     if page.entries.is_empty() {
         say!("No archive has anything like {}.", request.pattern);
         return Ok(());
@@ -221,6 +223,11 @@ fn find(client: &Client, request: &FindRequest, json: bool) -> Result<(), CliErr
         say!("… and more than the {} shown: name it more closely.", count(page.entries.len() as u64, "one"));
     }
     Ok(())
+}
+
+/// What was not looked at may have what is missed.
+fn tell_unread(unread: &[String]) {
+    unread.iter().for_each(|sentence| eprintln!("cannot be read: {}", crate::cli::print::harmless(sentence)));
 }
 
 /// Numbers with runs of them drawn together: `1-3,5`.

@@ -1,7 +1,7 @@
 //! `shoal backup`, `shoal archives`, `shoal restore`: this PC's backup, and what comes back from one.
 //!
 //! ```text
-//! backup    setup (init, kit) · edit + settings (set) · schedule · status (status, peers, owners) · run (run, cancel, drill)
+//! backup    setup (init, kit) · edit + settings (set) · schedule · status (status, peers, owners) · run (run, cancel, drill, scrub)
 //! archives  archives (list, ls, diff, find)
 //! restore   restore
 //! which     whose archives, and which of them by number or date
@@ -104,6 +104,10 @@ enum BackupCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// Read all copies that this PC holds for others through now; else that happens by and by.
+    ///
+    /// Example: shoal backup scrub
+    Scrub,
     /// Whose backups can be restored from this pool, with the kit of each.
     ///
     /// Example: shoal backup owners
@@ -114,7 +118,8 @@ pub(super) fn backup(agent: &AgentChoice, options: &BackupOptions, json: bool) -
     let command = options.command.as_ref().unwrap_or(&BackupCommand::Status);
     let client = || Client::open(agent);
     match command {
-        BackupCommand::Init(options) => setup::init(&client()?, options, json),
+        // Whoever is asked about earlier copies may take a while.
+        BackupCommand::Init(options) => setup::init(&Client::open_for(agent, LOOK_DEADLINE)?, options, json),
         BackupCommand::Set(options) => edit::set(&client()?, options, json),
         BackupCommand::Status => status::status(&client()?, json),
         BackupCommand::Run { snapshot, wait } => run::run(agent, *snapshot, *wait, json),
@@ -122,6 +127,7 @@ pub(super) fn backup(agent: &AgentChoice, options: &BackupOptions, json: bool) -
         BackupCommand::Peers { agents, auto } => status::peers(&client()?, agents, *auto, json),
         BackupCommand::Kit { to } => setup::kit(&client()?, to.as_deref(), json),
         BackupCommand::Drill { wait } => run::drill(agent, *wait, json),
+        BackupCommand::Scrub => run::scrub(&client()?, json),
         BackupCommand::Owners => status::owners(&client()?, json),
     }
 }

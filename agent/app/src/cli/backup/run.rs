@@ -1,10 +1,10 @@
-//! `shoal backup run`, `cancel` and `drill`.
+//! `shoal backup run`, `cancel`, `drill` and `scrub`.
 
 use serde_json::{Value, json};
+use shoal_backup::drill::Proof;
 use shoal_backup::schedule::Mode;
 use ureq::http::Method;
 
-use super::read;
 use super::status::{progress, proven, tester};
 use super::watch::Watch;
 use crate::api::backup::types::{BackupView, LastRunView, RunRequest};
@@ -14,8 +14,6 @@ use crate::cli::{AgentChoice, CliError};
 
 /// Looks that find neither a run nor its end before it is said to be gone.
 const GONE_LOOKS: u32 = 60;
-/// Looks for what a drill comes to: half an hour of them.
-const DRILL_LOOKS: u32 = 3_600;
 
 const RUN_GOES_ON: &str = "the run goes on; `shoal backup` tells how far it is, `shoal backup cancel` ends it";
 const DRILL_GOES_ON: &str = "the drill goes on; `shoal backup` tells what came of it";
@@ -24,12 +22,12 @@ pub(super) fn run(agent: &AgentChoice, snapshot: bool, wait: bool, json: bool) -
     let client = Client::open(agent)?;
     let before: BackupView = client.get("backup")?;
     let mode = if snapshot { Mode::Snapshot } else { Mode::Delta };
-    let begun: Value = client.call(Method::POST, "backup/run", &RunRequest { mode })?;
+    client.call::<Value>(Method::POST, "backup/run", &RunRequest { mode })?;
     if wait {
         return wait_for(agent, client, &before, json);
     }
     if json {
-        return answer(&begun);
+        return answer(&json!({ "done": true }));
     }
     say!("A {mode} is made; `shoal backup` tells how far it is.");
     Ok(())
@@ -86,50 +84,62 @@ pub(super) fn cancel(client: &Client, json: bool) -> Result<(), CliError> {
 pub(super) fn drill(agent: &AgentChoice, wait: bool, json: bool) -> Result<(), CliError> {
     let client = Client::open(agent)?;
     let before: BackupView = client.get("backup")?;
-    let begun: Value = client.call(Method::POST, "backup/drill", &json!({}))?;
+    client.call::<Value>(Method::POST, "backup/drill", &json!({}))?;
     if !wait {
         if json {
-            return answer(&begun);
+            return answer(&json!({ "done": true }));
         }
         say!("Another agent tries a restore; `shoal backup` tells what came of it.");
         return Ok(());
     }
     let mut watch = Watch::begin(agent, client);
-    watch.show("another agent restores a sample and compares");
-    let proven_ms = |view: &BackupView| view.proof.as_ref().map(|proof| proof.at_ms);
-    for _ in 0..DRILL_LOOKS {
-        let value: Value = watch.look("backup", DRILL_GOES_ON)?;
-        let view: BackupView = read(value)?;
-        let failed = view.alerts.iter().find(|alert| is_of_drill(alert) && !before.alerts.contains(alert));
-        if let Some(alert) = failed {
-            let alert = alert.clone();
-            watch.end();
-            return Err(CliError::Failed(alert));
+    let view = loop {
+        let view: BackupView = watch.look("backup", DRILL_GOES_ON)?;
+        if !view.drill.as_ref().is_some_and(|drill| drill.is_on) {
+            break view;
         }
-        if proven_ms(&view) == proven_ms(&before) {
-            continue;
-        }
-        let Some(proof) = view.proof else { continue };
-        let client = watch.end();
-        if json {
-            answer(&proof)?;
-        } else {
-            say!("{}", proven(&proof, &tester(&client, &proof), view.full_restore_ms));
-        }
-        return if proof.result.is_proof() { Ok(()) } else { Err(CliError::Failed("the drill proved nothing".into())) };
+        watch.show("another agent restores a sample and compares");
+    };
+    let client = watch.end();
+    let proof = drilled(&before, &view)?;
+    if json {
+        answer(proof)?;
+    } else {
+        say!("{}", proven(proof, &tester(&client, proof), view.full_restore_ms));
     }
-    Err(CliError::Failed("the drill has not ended in half an hour; `shoal backup` tells what comes of it".into()))
+    Ok(())
 }
 
-fn is_of_drill(alert: &str) -> bool {
-    alert.contains("drill")
+/// The proof that a drill came to. Without one it failed, and somebody says why.
+fn drilled<'a>(before: &BackupView, after: &'a BackupView) -> Result<&'a Proof, CliError> {
+    if let Some(error) = after.drill.as_ref().and_then(|drill| drill.error.as_ref()) {
+        return Err(CliError::Failed(format!("the drill could not be done: {error}")));
+    }
+    let had_ms = before.proof.as_ref().map(|proof| proof.at_ms);
+    let proof = after.proof.as_ref().filter(|proof| Some(proof.at_ms) != had_ms && proof.result.is_proof());
+    proof.ok_or_else(|| {
+        let alert = after.alerts.iter().find(|alert| alert.contains("drill"));
+        CliError::Failed(alert.cloned().unwrap_or_else(|| "the drill proved nothing".to_owned()))
+    })
+}
+
+pub(super) fn scrub(client: &Client, json: bool) -> Result<(), CliError> {
+    client.call::<Value>(Method::POST, "backup/scrub", &json!({}))?;
+    if json {
+        return answer(&json!({ "done": true }));
+    }
+    say!("All copies that this PC holds for others are read through; what is damaged is fetched anew.");
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_backup::drill::Alert;
+    use dci_proto::AgentId;
+    use shoal_backup::ArchiveId;
+    use shoal_backup::drill::{Alert, DrillResult};
 
     use super::*;
+    use crate::api::backup::types::{DrillView, HoldingView};
 
     #[test]
     fn a_run_without_an_archive_is_a_failure() {
@@ -140,9 +150,39 @@ mod tests {
     }
 
     #[test]
-    fn the_alert_of_a_failed_drill_is_known_by_its_words() {
-        let alert = Alert::DrillFailed { at_ms: 1, bad_files: 2 };
-        assert!(is_of_drill(&alert.to_string()));
-        assert!(!is_of_drill(&Alert::NoArchive.to_string()));
+    fn a_drill_without_a_new_proof_failed_and_says_why() {
+        let view = |proof: Option<Proof>, alerts: &[String], error: Option<&str>| BackupView {
+            is_set_up: true,
+            verdict: String::new(),
+            alerts: alerts.to_vec(),
+            run: None,
+            waits_for: None,
+            last_run: None,
+            next_ms: None,
+            archives: 1,
+            repository_bytes: 1,
+            copies_wanted: 2,
+            peers: Vec::new(),
+            proof,
+            full_restore_ms: None,
+            drill: Some(DrillView { is_on: false, error: error.map(str::to_owned) }),
+            holding: HoldingView { share_bytes: 0, used_bytes: 0, owners: Vec::new() },
+        };
+        let proof = |at_ms| Proof {
+            archive: ArchiveId(1),
+            at_ms,
+            by: AgentId([1; 32]),
+            took_ms: 1,
+            result: DrillResult { good_files: 1, ..DrillResult::default() },
+        };
+        let before = view(Some(proof(1)), &[], None);
+        let said = |after: &BackupView| drilled(&before, after).map(|proof| proof.at_ms).map_err(|it| it.to_string());
+        assert_eq!(said(&view(Some(proof(2)), &[], None)), Ok(2));
+        let failed = said(&view(Some(proof(1)), &[], Some("nobody is there")));
+        assert_eq!(failed, Err("the drill could not be done: nobody is there".to_owned()));
+        // The words of the core's alert are what is looked for.
+        let alert = Alert::DrillFailed { at_ms: 1, bad_files: 2 }.to_string();
+        assert_eq!(said(&view(Some(proof(1)), &[Alert::NoArchive.to_string(), alert.clone()], None)), Err(alert));
+        assert_eq!(said(&view(Some(proof(1)), &[], None)), Err("the drill proved nothing".to_owned()));
     }
 }

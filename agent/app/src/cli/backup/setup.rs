@@ -65,9 +65,9 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     if !may("Set it up so?", options.yes, json)? {
         return Ok(());
     }
+    let passphrase = options.take_up.then(|| secret::passphrase("this PC")).transpose()?;
     // Before anything is set up: a place that cannot be written is not found out when the passphrase is there.
     let file = options.kit.as_deref().map(KitFile::create).transpose()?;
-    let passphrase = options.take_up.then(|| secret::passphrase("this PC")).transpose()?;
     let request = InitRequest { plan: Some(view.plan), passphrase };
     let value: Value = match client.call(Method::POST, "backup", &request) {
         Ok(value) => value,

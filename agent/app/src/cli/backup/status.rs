@@ -46,6 +46,8 @@ pub(super) fn status(client: &Client, json: bool) -> Result<(), CliError> {
 fn tell_runs(view: &BackupView) {
     if let Some(run) = &view.run {
         say!("A {} is being made: {}.", run.mode, progress(run));
+    } else if let Some(waits_for) = &view.waits_for {
+        say!("What is due {waits_for}.");
     }
     if let Some(last) = &view.last_run {
         let ended = local_unsigned(last.ended_ms);
@@ -65,7 +67,7 @@ fn tell_runs(view: &BackupView) {
 pub(super) fn progress(run: &RunView) -> String {
     let mut line = format!("{}, {}", count(run.files, "file"), bytes(run.bytes));
     if let Some(waits_for) = &run.waits_for {
-        return format!("{line}; it waits: {waits_for}");
+        return format!("{line}; it {waits_for}");
     }
     if run.bytes_per_s > 0 {
         line += &format!(", {}/s", bytes(run.bytes_per_s));
@@ -89,6 +91,9 @@ fn peer_state(peer: &PeerView) -> String {
     let mut parts = Vec::new();
     if peer.is_distrusted {
         parts.push("gave wrong bytes, counts for nothing until proven".to_owned());
+    }
+    if let Some(why) = &peer.refuses {
+        parts.push(format!("takes nothing: {why}"));
     }
     if let Some(away_ms) = peer.away_ms {
         parts.push(format!("away for {}", about(away_ms / 1_000)));
@@ -224,7 +229,7 @@ mod tests {
         };
         assert_eq!(progress(&run), "1 file, 2.00 MB, 1.00 MB/s, about 60 seconds left");
         run.waits_for = Some("waits until this PC is off battery".into());
-        assert_eq!(progress(&run), "1 file, 2.00 MB; it waits: waits until this PC is off battery");
+        assert_eq!(progress(&run), "1 file, 2.00 MB; it waits until this PC is off battery");
     }
 
     fn peer() -> PeerView {

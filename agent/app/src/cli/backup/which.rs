@@ -14,7 +14,7 @@ use crate::cli::client::Client;
 #[derive(Args, Clone, Default)]
 pub(super) struct Whose {
     /// Another PC's backup: its name or id. Its passphrase is read from SHOAL_BACKUP_PASSPHRASE, else from standard input.
-    #[arg(long, value_name = "OWNER", global = true)]
+    #[arg(long, alias = "owner", value_name = "OWNER", global = true)]
     from: Option<String>,
 }
 
