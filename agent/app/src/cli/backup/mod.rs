@@ -64,7 +64,7 @@ enum BackupCommand {
     ///
     /// Example: shoal backup run --snapshot --wait
     Run {
-        /// Read everything anew, not only what changed.
+        /// Make a snapshot, not a delta.
         #[arg(long)]
         snapshot: bool,
         /// Wait until it is made, and show how far it is.
