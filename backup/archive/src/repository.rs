@@ -28,7 +28,7 @@ pub struct BackUp {
     pub host: String,
     /// The number of the new archive.
     pub number: ArchiveId,
-    /// How. A delta trusts files whose size, times and inode are those of the parent; a snapshot does too, unless `reread`.
+    /// How. A delta trusts files whose size, times and inode are those of the parent; a snapshot is made with `reread`.
     pub mode: Mode,
     /// The archive that unchanged files are taken from; `None`: the newest one of this host.
     pub parent: Option<ArchiveName>,

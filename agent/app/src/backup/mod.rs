@@ -15,15 +15,13 @@ mod signature;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::AgentId;
-use shoal_backup::drill::DrillResult;
-use shoal_backup_service::call::{Ask, CallError, Drill, No, Reply};
+use shoal_backup_service::call::{Ask, Reply};
 use shoal_backup_service::holder::{Holder, HolderParts, ShareSettings};
 use shoal_backup_service::network::{Answers, Machine, Network as Pool};
-use shoal_backup_service::owner::{LocalDrill, Owner, OwnerParts, Pace};
-use shoal_backup_service::recovery::{self, Patience, Recovery, RecoveryParts};
+use shoal_backup_service::owner::{Owner, OwnerParts, Pace};
+use shoal_backup_service::recovery::{Patience, Recovery, RecoveryParts};
 use shoal_net::{Network, Response, Signer};
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +93,7 @@ impl Backups {
         });
         let owner = owner.map_err(|error| error.to_string())?;
         let recovery = open_recovery(&folder, &pool, machine, verifier, &owner, &holder)?;
-        owner.set_local_drill(Arc::new(OwnDrill { agent, recovery: recovery.clone() }));
+        owner.set_local_drill(recovery.clone());
         Ok(Arc::new(Self { agent, owner, holder, recovery, pool, drill: Arc::default() }))
     }
 
@@ -155,20 +153,6 @@ impl Backups {
         let members = self.pool.members();
         let named = members.iter().find(|member| member.name == text).map(|member| member.agent);
         named.or_else(|| text.parse().ok())
-    }
-}
-
-/// Restores a sample of this computer's own backup, where nobody else can.
-struct OwnDrill {
-    agent: AgentId,
-    recovery: Arc<Recovery>,
-}
-
-#[async_trait]
-impl LocalDrill for OwnDrill {
-    async fn drill(&self, drill: Drill) -> Result<(DrillResult, u64), CallError> {
-        let drilled = recovery::LocalDrill::drill(&*self.recovery, self.agent, drill).await;
-        drilled.map_err(|error| CallError::no(No::Failed, error.to_string()))
     }
 }
 

@@ -13,7 +13,7 @@ use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
 
 use crate::aging::Ages;
-use crate::schedule::{Mode, Rule, RuleError, TimeOfDay, When};
+use crate::schedule::{Mode, Rule, RuleError, TimeOfDay, Weekday, When};
 
 pub use paths::{PathBytes, Selection};
 pub use pattern::{Pattern, PatternError};
@@ -188,7 +188,8 @@ impl Default for Plan {
         let noon = TimeOfDay { hour: 12, minute: 30 };
         let rules = vec![
             Rule { mode: Mode::Delta, when: When::Hourly { minute: 0 } },
-            Rule { mode: Mode::Snapshot, when: When::Daily { at: vec![noon] } },
+            // It reads everything: once a week, when a PC is probably on and its user at the table.
+            Rule { mode: Mode::Snapshot, when: When::Weekly { days: vec![Weekday::Wednesday], at: noon } },
         ];
         Self {
             version: PLAN_VERSION,

@@ -232,7 +232,9 @@ impl Owner {
         });
         let plan = Arc::clone(&books.plan);
         let host = self.parts.host.clone();
-        Ok((BackUp { plan, host, number, mode, parent: None, reread: false }, watch, reins))
+        // A snapshot takes nothing from the archive before but what it finds again: times and inodes may lie.
+        let reread = mode == Mode::Snapshot;
+        Ok((BackUp { plan, host, number, mode, parent: None, reread }, watch, reins))
     }
 
     /// Looks after a run until it ends: says its packs, has it stand still or end.

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use async_trait::async_trait;
 use dci_proto::AgentId;
 use shoal_archive::{Engine, Kind, ReadContents, Repository, Restore, Watch};
 use shoal_backup::drill::{DrillResult, Sample, compare};
@@ -30,16 +29,6 @@ use crate::call::Drill;
 
 /// How long a drill may take.
 pub const DRILL_MINUTES: u64 = 30;
-
-/// Tries to restore a sample from the copies of others: for an owner who finds nobody else to do it.
-#[async_trait]
-pub trait LocalDrill: Send + Sync {
-    /// What came back, compared; and how long the restoring took, ms.
-    ///
-    /// # Errors
-    /// No copy can be reached or opened, another drill is under way, it took too long. What does not come back is no error.
-    async fn drill(&self, owner: AgentId, drill: Drill) -> Result<(DrillResult, u64), RecoveryError>;
-}
 
 /// Carries a drill out in `folder`, which is removed at the end. Blocks.
 pub(super) fn carry_out(

@@ -46,9 +46,10 @@ use zeroize::Zeroize;
 
 use crate::call::{Answer, Ask, CallError, Drill, No, Reply};
 use crate::network::{Answers, Machine, Network};
+use crate::owner::LocalDrill;
 
 pub use browse::PAGE_LIMIT;
-pub use drill::{DRILL_MINUTES, LocalDrill};
+pub use drill::DRILL_MINUTES;
 pub use error::RecoveryError;
 pub use fetching::{Liar, TellLiar};
 pub use pool::Patience;
@@ -507,25 +508,27 @@ impl Recovery {
             let why = "this PC holds a copy for you: who holds must not read, so another one must try the restore";
             return Err(CallError::no(No::Refused, why));
         }
-        match self.try_drill(from, drill).await {
-            Ok((result, took_ms)) => Ok((Answer::Drilled { result, took_ms }, Bytes::new())),
-            Err(error) => {
-                let no = match &error {
-                    RecoveryError::Busy => No::Busy,
-                    RecoveryError::NoSource { .. } => No::NotFound,
-                    RecoveryError::WrongPassphrase(_) => No::Refused,
-                    _ => No::Failed,
-                };
-                Err(CallError::no(no, error.to_string()))
-            }
-        }
+        let (result, took_ms) = self.try_drill(from, drill).await.map_err(|error| refusal(&error))?;
+        Ok((Answer::Drilled { result, took_ms }, Bytes::new()))
     }
 }
 
+/// Why a drill could not be tried, as the owner gets it.
+fn refusal(error: &RecoveryError) -> CallError {
+    let no = match error {
+        RecoveryError::Busy => No::Busy,
+        RecoveryError::NoSource { .. } => No::NotFound,
+        RecoveryError::WrongPassphrase(_) => No::Refused,
+        _ => No::Failed,
+    };
+    CallError::no(no, error.to_string())
+}
+
+/// For an owner who finds nobody else to do it: a sample of this PC's own backup, from the copies of others.
 #[async_trait]
 impl LocalDrill for Recovery {
-    async fn drill(&self, owner: AgentId, drill: Drill) -> Result<(DrillResult, u64), RecoveryError> {
-        self.try_drill(owner, drill).await
+    async fn drill(&self, drill: Drill) -> Result<(DrillResult, u64), CallError> {
+        self.try_drill(self.pool.own(), drill).await.map_err(|error| refusal(&error))
     }
 }
 

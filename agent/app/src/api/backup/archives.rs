@@ -7,7 +7,7 @@ use shoal_backup_service::recovery::{self, ArchiveRef};
 use shoal_ledger::UserRole;
 
 use super::super::caller::Caller;
-use super::super::handlers::{Answer, Body, Shared};
+use super::super::handlers::{Answer, Shared, Wish};
 use super::types::{
     ArchiveView, DIFFERENCES_LIMIT, DiffRequest, DiffView, EntryView, FilesPage, FilesRequest, FindRequest, FindView,
     OwnerView, Which,
@@ -26,8 +26,8 @@ pub(super) async fn owners(State(api): Shared, caller: Caller) -> Answer<Vec<Own
     Ok(Json(owners.into_iter().map(|owner| views::owner(backups, owner)).collect()))
 }
 
-pub(super) async fn list(State(api): Shared, caller: Caller, Body(which): Body<Which>) -> Answer<Vec<ArchiveView>> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn list(State(api): Shared, caller: Caller, wish: Wish<Which>) -> Answer<Vec<ArchiveView>> {
+    let which = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let which = backups.which(which)?;
     let mut archives: Vec<ArchiveView> = match &which {
@@ -40,8 +40,8 @@ pub(super) async fn list(State(api): Shared, caller: Caller, Body(which): Body<W
     Ok(Json(archives))
 }
 
-pub(super) async fn files(State(api): Shared, caller: Caller, Body(asked): Body<FilesRequest>) -> Answer<FilesPage> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn files(State(api): Shared, caller: Caller, wish: Wish<FilesRequest>) -> Answer<FilesPage> {
+    let asked = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let which = backups.which(asked.which)?;
     let folder = asked.folder.unwrap_or_else(|| PathBytes::new(b"/"));
@@ -50,8 +50,8 @@ pub(super) async fn files(State(api): Shared, caller: Caller, Body(asked): Body<
     Ok(Json(FilesPage { entries: page.entries.into_iter().map(EntryView::from).collect(), more: page.more }))
 }
 
-pub(super) async fn diff(State(api): Shared, caller: Caller, Body(asked): Body<DiffRequest>) -> Answer<DiffView> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn diff(State(api): Shared, caller: Caller, wish: Wish<DiffRequest>) -> Answer<DiffView> {
+    let asked = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let which = backups.which(asked.which)?;
     let (from, to) = (asked.from.into(), asked.to.into());
@@ -63,8 +63,8 @@ pub(super) async fn diff(State(api): Shared, caller: Caller, Body(asked): Body<D
     }))
 }
 
-pub(super) async fn find(State(api): Shared, caller: Caller, Body(asked): Body<FindRequest>) -> Answer<FindView> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn find(State(api): Shared, caller: Caller, wish: Wish<FindRequest>) -> Answer<FindView> {
+    let asked = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let which = backups.which(asked.which)?;
     let page = backups.recovery.find(&which, asked.pattern, FOUND_LIMIT).await?;

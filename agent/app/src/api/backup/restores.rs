@@ -13,16 +13,12 @@ use shoal_ledger::UserRole;
 
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::handlers::{Answer, Body, Shared};
+use super::super::handlers::{Answer, Shared, Wish};
 use super::types::{FirstRequest, RestoreBegun, RestoreRequest, RestoreView};
 use super::views;
 
-pub(super) async fn begin(
-    State(api): Shared,
-    caller: Caller,
-    Body(asked): Body<RestoreRequest>,
-) -> Result<Response, Failure> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn begin(State(api): Shared, caller: Caller, wish: Wish<RestoreRequest>) -> Result<Response, Failure> {
+    let asked = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let request = recovery::RestoreRequest {
         which: backups.which(asked.which)?,
@@ -60,9 +56,9 @@ pub(super) async fn first(
     State(api): Shared,
     caller: Caller,
     Path(number): Path<u64>,
-    Body(asked): Body<FirstRequest>,
+    wish: Wish<FirstRequest>,
 ) -> Result<StatusCode, Failure> {
-    caller.needs(UserRole::Admin)?;
+    let asked = wish.from(&caller, UserRole::Admin)?;
     api.backups()?.recovery.ask_first(number, asked.path)?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use shoal_backup::plan::Plan;
 use shoal_ledger::UserRole;
 
+use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
-use super::super::handlers::{Answer, Body, Shared};
+use super::super::handlers::{Answer, Shared, Wish};
 use super::types::{BackupView, InitRequest, KitView, PeersRequest, PlanView, RunRequest};
 use super::views;
 use crate::backup::homes;
@@ -29,8 +30,12 @@ pub(super) async fn plan(State(api): Shared, caller: Caller) -> Answer<PlanView>
     }))
 }
 
-pub(super) async fn set_plan(State(api): Shared, caller: Caller, Body(plan): Body<Plan>) -> Answer<PlanView> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn set_plan(State(api): Shared, caller: Caller, wish: Wish<Plan>) -> Answer<PlanView> {
+    let plan = wish.from(&caller, UserRole::Admin)?;
+    take(&api, &caller, plan).await
+}
+
+async fn take(api: &Api, caller: &Caller, plan: Plan) -> Answer<PlanView> {
     let owner = api.backups()?.owner.clone();
     tracing::info!(user = %caller.user, "the backup's plan is changed");
     let set = tokio::task::spawn_blocking(move || {
@@ -41,8 +46,8 @@ pub(super) async fn set_plan(State(api): Shared, caller: Caller, Body(plan): Bod
     Ok(Json(PlanView { plan: (*plan).clone(), is_proposal: false }))
 }
 
-pub(super) async fn init(State(api): Shared, caller: Caller, Body(request): Body<InitRequest>) -> Answer<KitView> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn init(State(api): Shared, caller: Caller, wish: Wish<InitRequest>) -> Answer<KitView> {
+    let request = wish.from(&caller, UserRole::Admin)?;
     let owner = &api.backups()?.owner;
     let plan = request.plan.unwrap_or_else(|| owner.propose(homes()));
     let kit = match request.passphrase {
@@ -59,12 +64,8 @@ pub(super) async fn kit(State(api): Shared, caller: Caller) -> Answer<KitView> {
     Ok(Json(views::kit(&api.backups()?.owner.kit()?)))
 }
 
-pub(super) async fn run(
-    State(api): Shared,
-    caller: Caller,
-    Body(request): Body<RunRequest>,
-) -> Result<StatusCode, Failure> {
-    caller.needs(UserRole::Operator)?;
+pub(super) async fn run(State(api): Shared, caller: Caller, wish: Wish<RunRequest>) -> Result<StatusCode, Failure> {
+    let request = wish.from(&caller, UserRole::Operator)?;
     api.backups()?.owner.ask_run(request.mode)?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -75,8 +76,8 @@ pub(super) async fn cancel(State(api): Shared, caller: Caller) -> Result<StatusC
     Ok(StatusCode::ACCEPTED)
 }
 
-pub(super) async fn assign(State(api): Shared, caller: Caller, Body(request): Body<PeersRequest>) -> Answer<PlanView> {
-    caller.needs(UserRole::Admin)?;
+pub(super) async fn assign(State(api): Shared, caller: Caller, wish: Wish<PeersRequest>) -> Answer<PlanView> {
+    let request = wish.from(&caller, UserRole::Admin)?;
     let backups = api.backups()?;
     let find = |text: &String| {
         backups
@@ -85,7 +86,7 @@ pub(super) async fn assign(State(api): Shared, caller: Caller, Body(request): Bo
     };
     let assigned = request.assigned.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     let plan = Plan { assigned, ..(*backups.owner.plan()?).clone() };
-    set_plan(State(api.clone()), caller, Body(plan)).await
+    take(&api, &caller, plan).await
 }
 
 pub(super) async fn drill(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {

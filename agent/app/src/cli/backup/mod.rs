@@ -64,7 +64,7 @@ enum BackupCommand {
     ///
     /// Example: shoal backup run --snapshot --wait
     Run {
-        /// Make a snapshot, not a delta.
+        /// Make a snapshot, which reads every file again, not a delta.
         #[arg(long)]
         snapshot: bool,
         /// Wait until it is made, and show how far it is.

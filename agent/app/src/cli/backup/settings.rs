@@ -72,7 +72,7 @@ mod tests {
         let rows = rows(&plan);
         let of = |name: &str| rows.iter().filter(|row| row[0] == name).map(|row| row[1].as_str()).collect::<Vec<_>>();
         assert_eq!(of("root"), ["/home/ana", "/srv"]);
-        assert_eq!(of("schedule"), ["delta hourly", "snapshot daily 12:30"]);
+        assert_eq!(of("schedule"), ["delta hourly", "snapshot weekly wed 12:30"]);
         assert_eq!(of("exclude").len(), plan.excluded.patterns.len());
         assert_eq!((of("bandwidth"), of("keep-days"), of("battery")), (vec!["none"], vec!["none"], vec!["pause"]));
         assert!(rows.iter().all(|row| row.len() == 3));

@@ -35,6 +35,28 @@ async fn a_run_that_its_schedule_wants_waits_for_mains_and_one_that_its_owner_wa
     assert_eq!(pool.back_up().await.archives, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_finds_what_changed_behind_the_back_of_the_clock_and_a_delta_does_not() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    let kit = pool.init().await;
+    pool.back_up().await;
+    let path = pool.home().join("letter.txt");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    // In place, so that the inode stays; some programs set the time back, and some disks turn bits.
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"Dear Eva,\n", 0).unwrap();
+    file.set_modified(modified).unwrap();
+    let repository = pool.folder().join("repo");
+    let kept = || pool.restored(&repository, kit.passphrase.as_str());
+    pool.owner().ask_run(Mode::Delta).unwrap();
+    pool.until("a delta", |status| status.archives == 2 && status.run.is_none()).await;
+    assert_ne!(kept(), pool.files());
+    pool.owner().ask_run(Mode::Snapshot).unwrap();
+    pool.until("a snapshot", |status| status.archives == 3 && status.run.is_none()).await;
+    assert_eq!(kept(), pool.files());
+}
+
 /// A small disk, as long as it is held.
 struct SmallDisk(PathBuf);
 
