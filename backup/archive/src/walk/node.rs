@@ -19,7 +19,7 @@ const TICK_NS: i128 = 50_000_000;
 /// The same for file systems that keep whole seconds.
 const COARSE_TICK_NS: i128 = 3_000_000_000;
 
-/// Permissions and the kind of a file as Go writes them, and restic with it: https://pkg.go.dev/io/fs#FileMode.
+/// Permissions and the kind of a file as Go writes them, and restic with it: <https://pkg.go.dev/io/fs#FileMode>.
 mod go {
     pub(super) const DIR: u32 = 1 << 31;
     pub(super) const SYMLINK: u32 = 1 << 27;
