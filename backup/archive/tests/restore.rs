@@ -80,6 +80,27 @@ fn several_archives_in_sequence_and_ticked_paths() {
 }
 
 #[test]
+fn folders_above_a_ticked_file_stay_as_their_owner_left_them() {
+    let place = Place::new();
+    fs::create_dir(place.home().join("private")).unwrap();
+    fs::set_permissions(place.home().join("private"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(place.home().join("private/letter"), "archived").unwrap();
+    let made = place.back_up();
+    let mut restore = place.restore(&[made.archive.name], "out");
+    restore.run(&place.engine, &Watch::silent()).unwrap();
+    let folder = place.restored("out").join("private");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::remove_file(folder.join("letter")).unwrap();
+    restore.ticked = vec![path_bytes(&place.home().join("private/letter"))];
+    restore.run(&place.engine, &Watch::silent()).unwrap();
+    assert_eq!(fs::read(folder.join("letter")).unwrap(), b"archived");
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700, "closed since");
+    restore.ticked = vec![path_bytes(&place.home().join("private"))];
+    restore.run(&place.engine, &Watch::silent()).unwrap();
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o755, "asked for itself");
+}
+
+#[test]
 fn a_link_planted_in_the_way_is_not_followed() {
     let place = Place::new();
     fs::create_dir(place.home().join("folder")).unwrap();

@@ -3,13 +3,13 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fsetxattr, fstat, futimens,
-    utimensat,
+    AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr, fstat,
+    futimens, utimensat,
 };
 use rustix::io::Errno;
 
 use super::target::Place;
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 
 const SET_IDS: u32 = 0o6000;
 
@@ -50,11 +50,15 @@ pub(super) fn set(file: impl AsFd, entry: &Entry, set_owner: bool) -> Result<(),
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
-/// Sets owner and time of what cannot be opened: a link, a pipe, a device.
+/// Sets owner, permissions and time of what cannot be opened: a link, which has no permissions, a pipe, a device.
 pub(super) fn set_unopened(place: &Place, entry: &Entry, set_owner: bool) -> Result<(), Errno> {
     if set_owner {
         let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
         chownat(&*place.folder, place.name(), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    if !matches!(entry.kind, Kind::Link(_)) {
+        // Made by us just now under a name that nobody knows: it is no link.
+        chmodat(&*place.folder, place.name(), Mode::from_raw_mode(entry.mode & !SET_IDS), AtFlags::empty())?;
     }
     utimensat(&*place.folder, place.name(), &times(entry), AtFlags::SYMLINK_NOFOLLOW)
 }

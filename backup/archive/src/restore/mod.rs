@@ -55,6 +55,11 @@ pub struct Restore {
 }
 
 impl Restore {
+    /// Whether it is restored itself.
+    fn is_ticked(&self, path: &PathBytes) -> bool {
+        self.ticked.is_empty() || self.ticked.iter().any(|ticked| path.is_within(ticked))
+    }
+
     fn is_wanted(&self, path: &PathBytes, is_folder: bool) -> bool {
         let is_above = |ticked: &PathBytes| is_folder && ticked.is_within(path);
         self.ticked.is_empty() || self.ticked.iter().any(|ticked| path.is_within(ticked) || is_above(ticked))

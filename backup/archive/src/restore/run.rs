@@ -273,10 +273,11 @@ impl Run<'_> {
         }
     }
 
-    /// A folder that is there gets what the archive says, if it belongs to what was backed up and may be changed.
+    /// A folder that is there gets what the archive says, if it is restored itself and may be changed. Those above what was
+    /// ticked are only the way there: their owner may have closed them since.
     fn enter_existing(&mut self, entry: Entry) {
         let is_ours = self.roots.iter().any(|root| entry.path.is_within(root));
-        if is_ours && self.restore.existing == Existing::Overwrite {
+        if is_ours && self.restore.is_ticked(&entry.path) && self.restore.existing == Existing::Overwrite {
             self.folders.enter(entry);
         }
     }

@@ -326,7 +326,9 @@ pub(super) struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// `None` if somebody else writes it.
     pub(super) fn new(shared: &Shared, held: &'a Held, name: &ObjectName) -> Result<Option<Self>, HolderError> {
-        Ok(held.access(shared.now())?.claim(name).then_some(Self { held, name: *name }))
+        let mut access = held.access(shared.now())?;
+        // Not before it is known: one that is dropped lets the object go, under the lock that is held here.
+        Ok(if access.claim(name) { Some(Self { held, name: *name }) } else { None })
     }
 }
 

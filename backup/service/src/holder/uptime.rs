@@ -61,6 +61,9 @@ impl Uptime {
     /// In thousandths of the last month, or of the time since counting began if that is less: a day at least.
     pub(super) fn permille(&self, wall_ms: u64) -> u16 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0.by_day.is_empty() {
+            return 1_000;
+        }
         let today = wall_ms / DAY_MS;
         let from = state.0.since.max(today.saturating_sub(DAYS - 1)).min(today);
         let could_ms = wall_ms.saturating_sub(from * DAY_MS);

@@ -128,10 +128,7 @@ fn verdict(status: &OwnerStatus) -> String {
             format!("everything is kept, and on {} other PCs", newest.copies)
         }
         Some(newest) => {
-            format!(
-                "everything is kept; the newest archive is on {} of {} PCs so far",
-                newest.copies, newest.copies_wanted
-            )
+            format!("the newest archive is on {} of {} other PCs so far", newest.copies, newest.copies_wanted)
         }
         None => "nothing has been backed up yet".to_owned(),
     }

@@ -48,6 +48,24 @@ async fn objects_are_taken_in_order_and_a_copy_is_whole() {
     assert_eq!(which.1, names_to_bytes(&[pack.name]));
 }
 
+/// An owner that hears nothing sends again, while the first try is still being written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_comes_several_times_at_once_is_written_once_and_hangs_nobody() {
+    let pool = Pool::new();
+    let objects = pool.owner.archive(1, 1, 4_000_000);
+    pool.send_catalogue(0).await;
+    for object in pool.owner.all().iter().filter(|object| object.kind < ObjectKind::Pack) {
+        assert!(pool.put(0, object, 1_000).await.is_ok());
+    }
+    let pack = objects[0];
+    let bytes = Bytes::from(pool.owner.bytes(&pack.name));
+    let send = || pool.ask(0, Ask::Put { name: pack.name, offset: 0 }, bytes.clone());
+    let tries = futures::future::join_all((0..16).map(|_| send()));
+    let replies = tokio::time::timeout(std::time::Duration::from_secs(60), tries).await.expect("nobody hangs");
+    assert!(replies.contains(&KEPT(pack.size_bytes, true)), "{replies:?}");
+    assert_eq!(pool.put(0, &pack, 1_000).await, KEPT(pack.size_bytes, true));
+}
+
 #[tokio::test]
 async fn what_is_not_the_owners_word_is_refused_and_changes_nothing() {
     let pool = Pool::new();

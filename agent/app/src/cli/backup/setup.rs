@@ -127,9 +127,11 @@ pub(super) fn may(question: &str, yes: bool, json: bool) -> Result<bool, CliErro
         if std::io::stdin().lock().read_line(&mut line).is_ok() && line.trim() == "yes" {
             return Ok(true);
         }
+        say!("\nNothing was changed.");
+        return Ok(false);
     }
-    say!("\nNothing was changed. To go on, run it again with --yes.");
-    Ok(false)
+    // Nobody was asked, and who waits for it must not take it for done.
+    Err(CliError::Usage("nothing was changed: nobody can be asked here; add --yes to do it".into()))
 }
 
 /// A new file that only its owner can read.
