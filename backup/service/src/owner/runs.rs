@@ -232,7 +232,7 @@ impl Owner {
         });
         let plan = Arc::clone(&books.plan);
         let host = self.parts.host.clone();
-        // A snapshot takes nothing from the archive before but what it finds again: times and inodes may lie.
+        // A snapshot takes nothing from the archive before but what it finds again: times and inodes say nothing of what a failing disk changed.
         let reread = mode == Mode::Snapshot;
         Ok((BackUp { plan, host, number, mode, parent: None, reread }, watch, reins))
     }

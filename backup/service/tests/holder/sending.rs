@@ -58,7 +58,7 @@ async fn a_piece_that_comes_several_times_at_once_is_written_once_and_hangs_nobo
         assert!(pool.put(0, object, 1_000).await.is_ok());
     }
     let pack = objects[0];
-    let bytes = Bytes::from(pool.owner.bytes(&pack.name));
+    let bytes = pool.owner.bytes(&pack.name);
     let send = || pool.ask(0, Ask::Put { name: pack.name, offset: 0 }, bytes.clone());
     let tries = futures::future::join_all((0..16).map(|_| send()));
     let replies = tokio::time::timeout(std::time::Duration::from_secs(60), tries).await.expect("nobody hangs");
