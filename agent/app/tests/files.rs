@@ -382,7 +382,8 @@ fn what_is_handed_in_and_broken_off_is_given_up_and_says_so() {
     });
     let ended = ended.expect("it is given up");
     assert_eq!(ended["why"].as_str(), Some("given up: nothing more of it was handed in for 1 second"), "{ended}");
-    assert!(!folder.path().join("agent-0/files/out").join(&transfer).join("content/0").exists(), "its bytes are gone");
+    let bytes = folder.path().join("agent-0/files/out").join(&transfer).join("content/0");
+    wait_until("its bytes to go", DEADLINE, || Ok((!bytes.exists()).then_some(()))).expect("they go");
     let more = format!("{piece}?offset=4");
     let refused = agent.api().request("PUT", &more, &[], b"more").expect("an answer");
     let said = String::from_utf8_lossy(&refused.body).into_owned();
