@@ -29,9 +29,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// All of them, with this `shoal`.
-    pub(crate) fn of(binary: PathBuf) -> Self {
-        Self { binary: Some(binary), ..Self::default() }
+    /// One round of them, with this `shoal`: all rounds take a quarter of what everything on every change may.
+    pub(crate) fn quick(binary: PathBuf) -> Self {
+        Self { binary: Some(binary), quick: true, ..Self::default() }
     }
 }
 
