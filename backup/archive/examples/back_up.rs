@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         mode: Mode::Delta,
         parent: None,
         reread: false,
+        only_changes: false,
     };
     let made = engine.back_up(&what, &Arc::new(Watch::silent()))?;
     println!("{} {}", made.archive.name, made.added.iter().map(|object| object.size_bytes).sum::<u64>());

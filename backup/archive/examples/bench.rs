@@ -48,6 +48,7 @@ fn back_up(repository: &Path, folder: &str, number: u64) -> Result<()> {
         mode: Mode::Delta,
         parent: None,
         reread: false,
+        only_changes: false,
     };
     let made = Engine::open(repository, PASSPHRASE)?.back_up(&what, &Arc::new(Watch::silent()))?;
     if made.archive.is_complete { Ok(()) } else { Err(made.problems.description().into()) }

@@ -31,6 +31,9 @@ pub enum ArchiveError {
     /// Somebody else works on it.
     #[error("the repository in {} is in use: another backup or restore is running; try again when it has ended", .0.display())]
     Busy(PathBuf),
+    /// The disk is full.
+    #[error("the disk has no room for the repository in {}", .0.display())]
+    Full(PathBuf),
     /// It was opened to be read.
     #[error("the repository in {} was opened for restoring: nothing is backed up into it and nothing forgotten", .0.display())]
     OnlyRead(PathBuf),

@@ -34,6 +34,8 @@ pub struct BackUp {
     pub parent: Option<ArchiveName>,
     /// Read every file, whatever the parent says.
     pub reread: bool,
+    /// No archive is made that would be equal to the parent in everything.
+    pub only_changes: bool,
 }
 
 /// An archive's name: that of its snapshot object.
@@ -42,8 +44,10 @@ pub type ArchiveName = ObjectName;
 /// A backup that was made.
 #[derive(Debug, Clone)]
 pub struct BackedUp {
-    /// The new archive.
+    /// The new archive; the parent, if nothing changed.
     pub archive: Archive,
+    /// Whether it is new: see [`BackUp::only_changes`].
+    pub is_new: bool,
     /// What could not be read as it was.
     pub problems: Problems,
     /// Objects that are new, in the order in which they were written.
@@ -92,7 +96,7 @@ impl Checked {
     }
 }
 
-/// What forgetting archives did.
+/// What forgetting archives, or giving up what runs left, did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Forgotten {
     /// Indexes that list what stays.
@@ -122,7 +126,7 @@ pub trait Repository: Send + Sync {
     ///
     /// # Errors
     /// Cancelled, busy, the disk full, no root readable; then there is no new archive. What was packed already stays and is
-    /// used by the next try.
+    /// used by the next try, unless it is given up ([`Self::give_up`]).
     fn back_up(&self, what: &BackUp, watch: &Arc<Watch>) -> Result<BackedUp, ArchiveError>;
 
     /// All archives, the oldest first: by number; those of other programs before, by time.
@@ -165,6 +169,13 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// There is no such archive, somebody else is at work, the repository is damaged; then no pack is dropped.
     fn forget(&self, archives: &[ArchiveName]) -> Result<Forgotten, ArchiveError>;
+
+    /// Removes what runs wrote that did not come to an archive: indexes that list nothing any archive needs, then packs that
+    /// neither an archive needs nor an index lists. Writes nothing, so that it works on a full disk.
+    ///
+    /// # Errors
+    /// Somebody else is at work, or what the archives need cannot be read as a whole; then nothing is removed.
+    fn give_up(&self) -> Result<Forgotten, ArchiveError>;
 
     /// All objects.
     ///

@@ -156,6 +156,9 @@ impl Repository for Hostile {
     fn forget(&self, _: &[ObjectName]) -> Result<Forgotten, ArchiveError> {
         Ok(Forgotten::default())
     }
+    fn give_up(&self) -> Result<Forgotten, ArchiveError> {
+        Ok(Forgotten::default())
+    }
     fn objects(&self) -> Result<Objects, ArchiveError> {
         Ok(vec![])
     }

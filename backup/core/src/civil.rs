@@ -52,6 +52,13 @@ impl Zone {
         i64::from(offset_s)
     }
 
+    /// Hour and minute there, for people.
+    #[must_use]
+    pub fn clock(&self, wall_ms: u64) -> String {
+        let second = self.local(wall_ms).1;
+        format!("{:02}:{:02}", second / 3_600, second / 60 % 60)
+    }
+
     /// The local day and the second in it. A day with a change has more or fewer seconds.
     pub(crate) fn local(&self, wall_ms: u64) -> (Day, i64) {
         let utc_s = i64::try_from(wall_ms / 1000).unwrap_or(i64::MAX / 2);
@@ -133,6 +140,13 @@ pub(crate) mod tests {
         assert_eq!(zone.moment_ms(spring, 3 * 3600), 1_774_746_000_000);
         assert_eq!(zone.moment_ms(autumn, 2 * 3600 + 1800), (1_792_890_000 - 1800) * 1000, "the first 02:30");
         assert_eq!(zone.moment_ms(autumn, 3 * 3600), 1_792_890_000_000 + 3_600_000);
+    }
+
+    #[test]
+    fn the_clock_on_the_wall() {
+        assert_eq!(berlin().clock(1_774_746_000_000 - 1), "01:59");
+        assert_eq!(berlin().clock(1_774_746_000_000), "03:00");
+        assert_eq!(Zone::UTC.clock(0), "00:00");
     }
 
     #[test]

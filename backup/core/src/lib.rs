@@ -15,6 +15,7 @@ pub mod plan;
 mod planted;
 pub mod recovery;
 pub mod replication;
+pub mod room;
 pub mod schedule;
 #[cfg(test)]
 mod simulation;

@@ -1,5 +1,6 @@
 //! The other agents and the machine, as backup sees them. The agent implements this; tests do too, with faults.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +55,12 @@ pub trait Machine: Send + Sync {
 
     /// Battery, link and what else a run may wait for.
     fn conditions(&self) -> Conditions;
+
+    /// Bytes that are free for this program on the disk of a folder, if that can be found out.
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        let disk = rustix::fs::statvfs(folder).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
 }
 
 /// Who answers what others ask.

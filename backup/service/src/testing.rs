@@ -1,6 +1,7 @@
 //! A pool in memory, with faults, for tests of this crate: agents that call each other without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -120,6 +121,8 @@ impl Network for Seen {
 #[derive(Default)]
 pub struct TestMachine {
     state: Mutex<(Now, Conditions)>,
+    free_bytes: Mutex<Option<u64>>,
+    when_asked: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl TestMachine {
@@ -127,6 +130,16 @@ impl TestMachine {
     pub fn pass(&self, ms: u64) {
         let now = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).0;
         (now.steady_ms, now.wall_ms) = (now.steady_ms + ms, now.wall_ms + ms);
+    }
+
+    /// So much is free on its disks, whatever the system says; `None`: what the system says.
+    pub fn set_free_bytes(&self, free_bytes: Option<u64>) {
+        *self.free_bytes.lock().unwrap_or_else(PoisonError::into_inner) = free_bytes;
+    }
+
+    /// Called each time before it says how much is free.
+    pub fn on_free_bytes(&self, call: impl Fn() + Send + Sync + 'static) {
+        *self.when_asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(call));
     }
 
     /// It is plugged out, or what else there is.
@@ -146,6 +159,14 @@ impl Machine for TestMachine {
 
     fn conditions(&self) -> Conditions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        if let Some(call) = &*self.when_asked.lock().unwrap_or_else(PoisonError::into_inner) {
+            call();
+        }
+        let said = *self.free_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        said.or_else(|| Some(rustix::fs::statvfs(folder).ok()?).map(|disk| disk.f_bavail * disk.f_frsize))
     }
 }
 

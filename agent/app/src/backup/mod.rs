@@ -89,6 +89,7 @@ impl Backups {
             machine_id,
             site: (!config.site.is_empty()).then(|| config.site.clone()),
             host: name,
+            reserve_bytes: config.backup.reserve_bytes,
             pace: Pace::default(),
         });
         let owner = owner.map_err(|error| error.to_string())?;

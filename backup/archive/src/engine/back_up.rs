@@ -4,26 +4,32 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustic_core::repofile::{IndexFile, PackId};
+use rustic_core::repofile::{IndexFile, PackId, SnapshotFile};
 use rustic_core::{BackupOptions, FileType, ParentOptions, ReadBackend, RepairIndexOptions, SnapshotOptions};
 
+use super::equal::is_equal;
 use super::files::Files;
-use super::{Engine, Open, archives, id_of};
+use super::{Engine, Open, archives, id_of, snapshot};
 use crate::archive::Archive;
 use crate::error::ArchiveError;
-use crate::repository::{BackUp, BackedUp};
+use crate::repository::{ArchiveName, BackUp, BackedUp};
 use crate::walk::Source;
 use crate::watch::Watch;
 
 const WHAT: &str = "back up";
 
 impl Engine {
-    pub(super) fn make_archive(&self, what: &BackUp, watch: &Arc<Watch>) -> Result<BackedUp, ArchiveError> {
-        let files = self.files();
+    pub(super) fn make_archive(
+        &self,
+        files: &Arc<Files>,
+        what: &BackUp,
+        watch: &Arc<Watch>,
+    ) -> Result<BackedUp, ArchiveError> {
         files.clear_unfinished().map_err(|error| ArchiveError::io("clear", &self.folder, error))?;
-        let opened = self.opened(&files)?;
-        reconcile(&opened, &files)?;
+        let opened = self.opened(files)?;
+        reconcile(&opened, files)?;
         let parent = parent(&opened, what)?;
+        let before = parent.as_ref().map(|name| snapshot(&opened, name)).transpose()?;
         let repository = opened.to_indexed_ids().map_err(ArchiveError::engine("read the index"))?;
 
         let source = Source::new(Arc::clone(&what.plan), &self.folder, Arc::clone(watch))?;
@@ -32,7 +38,8 @@ impl Engine {
         let empty = empty.map_err(ArchiveError::engine(WHAT))?;
 
         files.hold_snapshots(true);
-        let made = repository.archive(&options(parent, what.reread), &source, empty, &roots);
+        let made =
+            repository.archive(&options(parent.map(|name| name.to_string()), what.reread), &source, empty, &roots);
         files.hold_snapshots(false);
         if watch.is_cancelled() {
             return Err(ArchiveError::Cancelled);
@@ -40,14 +47,22 @@ impl Engine {
         if let Some(why) = files.failed() {
             return Err(ArchiveError::Engine { what: WHAT, why });
         }
-        let mut snapshot = made.map_err(ArchiveError::engine(WHAT))?;
+        let mut snapshot: SnapshotFile = made.map_err(ArchiveError::engine(WHAT))?;
         let problems = source.into_problems(snapshot.summary.as_ref().map_or(0, |sum| sum.total_files_processed));
         if problems.nothing_read {
             return Err(ArchiveError::NothingRead(problems.description()));
         }
+        snapshot.description = (problems.count > 0).then(|| problems.description());
+        if what.only_changes
+            && let Some(before) = before
+            && is_equal(|| self.indexed(files), files, &what.plan.roots, &before, &snapshot)?
+        {
+            watch.finish();
+            let (added, removed) = files.take_changes();
+            return Ok(BackedUp { archive: Archive::of(&before), is_new: false, problems, added, removed });
+        }
         snapshot.tags = serde_json::from_value(Archive::tags(what.number, what.mode, problems.count == 0).into())
             .map_err(|error| ArchiveError::Engine { what: WHAT, why: error.to_string() })?;
-        snapshot.description = (problems.count > 0).then(|| problems.description());
         snapshot.program_version = format!("shoal {}", env!("CARGO_PKG_VERSION"));
         repository.save_snapshots(vec![snapshot.clone()]).map_err(ArchiveError::engine(WHAT))?;
 
@@ -55,7 +70,7 @@ impl Engine {
         let name = added.iter().rev().find(|object| object.kind == shoal_backup::ObjectKind::Snapshot);
         snapshot.id = name.map(|object| id_of(&object.name).into()).unwrap_or_default();
         watch.finish();
-        Ok(BackedUp { archive: Archive::of(&snapshot), problems, added, removed })
+        Ok(BackedUp { archive: Archive::of(&snapshot), is_new: true, problems, added, removed })
     }
 }
 
@@ -72,13 +87,13 @@ fn options(parent: Option<String>, reread: bool) -> BackupOptions {
 }
 
 /// The archive that unchanged files are taken from.
-fn parent(opened: &Open, what: &BackUp) -> Result<Option<String>, ArchiveError> {
+fn parent(opened: &Open, what: &BackUp) -> Result<Option<ArchiveName>, ArchiveError> {
     let known = archives(opened)?;
     if let Some(wanted) = &what.parent {
         let found = known.iter().find(|archive| archive.name == *wanted);
-        return found.map(|archive| Some(archive.name.to_string())).ok_or(ArchiveError::NoArchive(*wanted));
+        return found.map(|archive| Some(archive.name)).ok_or(ArchiveError::NoArchive(*wanted));
     }
-    Ok(known.iter().rev().find(|archive| archive.host == what.host).map(|archive| archive.name.to_string()))
+    Ok(known.iter().rev().find(|archive| archive.host == what.host).map(|archive| archive.name))
 }
 
 /// Brings index and packs together, if they are not: packs that a run wrote which was cut short are listed, so that they are

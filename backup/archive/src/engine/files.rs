@@ -43,6 +43,8 @@ struct State {
     written: Vec<StoredObject>,
     removed: Vec<ObjectName>,
     failed: Option<String>,
+    /// The disk was full.
+    full: bool,
 }
 
 impl Files {
@@ -68,6 +70,11 @@ impl Files {
     /// The first write that failed.
     pub(super) fn failed(&self) -> Option<String> {
         self.state().failed.clone()
+    }
+
+    /// Whether a write failed because the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.state().full
     }
 
     /// What was written and removed since this was asked last.
@@ -309,8 +316,13 @@ impl WriteBackend for Files {
                 return Ok(());
             }
         }
-        let written = self.write(kind, id, &content).map_err(|error| wrong("write", &self.path(kind, id), &error));
+        let written = self.write(kind, id, &content);
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let full = written.as_ref().is_err_and(is_full);
+        let written = written.map_err(|error| wrong("write", &self.path(kind, id), &error));
         let mut state = self.state();
+        state.full |= full;
         match &written {
             Ok(()) if kind != FileType::Config => state.written.push(StoredObject {
                 kind: object_kind(kind),

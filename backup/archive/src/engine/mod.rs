@@ -5,10 +5,12 @@
 //! files     the folder: what is read, written and removed
 //! locks     who may work on it at the same time
 //! back_up   an archive is made
+//! equal     whether an archive would be equal to the one before
 //! listing   what is in an archive
 //! contents  pieces of files
 //! needs     which objects an archive needs
 //! forget    archives go, and packs that nothing needs
+//! give_up   what a run wrote that came to no archive goes
 //! check     whether all is there
 //! ```
 //!
@@ -21,8 +23,10 @@
 mod back_up;
 mod check;
 mod contents;
+mod equal;
 mod files;
 mod forget;
+mod give_up;
 mod isolate;
 mod listing;
 mod locks;
@@ -212,7 +216,9 @@ impl Repository for Engine {
     fn back_up(&self, what: &BackUp, watch: &Arc<Watch>) -> Result<BackedUp, ArchiveError> {
         self.may_write()?;
         let _lock = Lock::to_write(&self.folder)?;
-        isolated("back up", || self.make_archive(what, watch))
+        let files = self.files();
+        let made = isolated("back up", || self.make_archive(&files, what, watch));
+        made.map_err(|error| if files.is_full() { ArchiveError::Full(self.folder.clone()) } else { error })
     }
 
     fn archives(&self) -> Result<Vec<Archive>, ArchiveError> {
@@ -241,6 +247,12 @@ impl Repository for Engine {
         self.may_write()?;
         let _lock = Lock::to_drop(&self.folder)?;
         isolated("forget archives", || self.forget_archives(archives))
+    }
+
+    fn give_up(&self) -> Result<Forgotten, ArchiveError> {
+        self.may_write()?;
+        let _lock = Lock::to_drop(&self.folder)?;
+        isolated("give up what is unfinished", || self.give_up_unfinished())
     }
 
     fn objects(&self) -> Result<Objects, ArchiveError> {

@@ -17,7 +17,7 @@ impl Engine {
         let files = self.files();
         let opened = self.opened(&files)?;
         let snapshot: SnapshotFile = snapshot(&opened, archive)?;
-        let mut needs = Needs { packs: packs_of(&self.indexed(&files)?, &files, snapshot.tree)?, ..Needs::default() };
+        let mut needs = Needs { packs: packs_of(&self.indexed(&files)?, &files, [snapshot.tree])?, ..Needs::default() };
         let engine = ArchiveError::engine("read the index");
         for index in opened.stream_files::<IndexFile>().map_err(&engine)? {
             let (id, index) = index.map_err(&engine)?;
@@ -29,11 +29,15 @@ impl Engine {
     }
 }
 
-/// The packs that a tree of folders and the files in it lie in. A folder that is there twice is looked at once.
-fn packs_of(repository: &Indexed, files: &Files, root: TreeId) -> Result<BTreeSet<ObjectName>, ArchiveError> {
+/// The packs that trees of folders and the files in them lie in. A folder that is there twice is looked at once.
+pub(super) fn packs_of(
+    repository: &Indexed,
+    files: &Files,
+    roots: impl IntoIterator<Item = TreeId>,
+) -> Result<BTreeSet<ObjectName>, ArchiveError> {
     let mut packs = BTreeSet::new();
-    let mut seen = BTreeSet::from([root]);
-    let mut trees = vec![root];
+    let mut seen: BTreeSet<TreeId> = roots.into_iter().collect();
+    let mut trees: Vec<TreeId> = seen.iter().copied().collect();
     while let Some(tree) = trees.pop() {
         packs.insert(pack_of(repository, &tree)?);
         for node in tree_nodes(repository, files, tree, b"")? {

@@ -54,6 +54,7 @@ impl Place {
             mode: Mode::Delta,
             parent: None,
             reread: false,
+            only_changes: false,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Conditions {
     pub paused_until_steady_ms: Option<u64>,
     /// No peer can be reached and the outbox is full: a run would have nowhere to go.
     pub nowhere_to_go: bool,
+    /// The disk that the repository is on has too little room for a run.
+    pub no_room: bool,
 }
 
 /// Why it waits.
@@ -32,6 +34,8 @@ pub enum Pause {
     Metered,
     /// No peer, and no room to wait for one.
     NoPeers,
+    /// The disk is full.
+    NoRoom,
 }
 
 impl fmt::Display for Pause {
@@ -41,6 +45,7 @@ impl fmt::Display for Pause {
             Self::Battery => "waits until this PC is off battery",
             Self::Metered => "waits for a link that is not paid by volume",
             Self::NoPeers => "waits for a peer: none answers, and the outbox is full",
+            Self::NoRoom => "waits for room on the disk",
         })
     }
 }
@@ -58,6 +63,9 @@ impl Conditions {
         }
         if !asked && limits.pause_on_metered && self.on_metered_link {
             return Some(Pause::Metered);
+        }
+        if self.no_room {
+            return Some(Pause::NoRoom);
         }
         self.nowhere_to_go.then_some(Pause::NoPeers)
     }
@@ -78,6 +86,7 @@ mod tests {
         assert_eq!(battery.pause(&Limits { pause_on_battery: false, ..limits }, now, false), None);
         assert_eq!(Conditions { on_metered_link: true, ..calm }.pause(&limits, now, false), Some(Pause::Metered));
         assert_eq!(Conditions { nowhere_to_go: true, ..calm }.pause(&limits, now, true), Some(Pause::NoPeers));
+        assert_eq!(Conditions { no_room: true, ..calm }.pause(&limits, now, true), Some(Pause::NoRoom));
         let asked = |until| Conditions { paused_until_steady_ms: Some(until), ..calm }.pause(&limits, now, false);
         assert_eq!((asked(101), asked(100)), (Some(Pause::Asked), None));
     }

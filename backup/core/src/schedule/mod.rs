@@ -7,7 +7,8 @@
 //!   runs lies half of a schedule's period by the steady clock, and twice its period never passes without one.
 //! - Owners with the same schedule start at different times, the same for each owner every time, so that a peer that many
 //!   of them use is not hit by all at once.
-//! - A run that failed is tried again, sooner first and then later; one cut short by a crash or a sleep goes on.
+//! - A run that failed is tried again, sooner first and then later; one cut short by a crash or a sleep goes on. That its owner
+//!   tries in between makes nothing later.
 
 mod when;
 
@@ -118,6 +119,8 @@ pub struct Scheduler {
     /// Whether `began_steady_ms` is of a run.
     ran: [bool; 2],
     running: Option<Mode>,
+    /// The owner asked for the run that is on.
+    is_asked: bool,
     asked: Option<Mode>,
     retry: Option<Retry>,
 }
@@ -136,7 +139,17 @@ impl Scheduler {
         let at_steady_ms = now.steady_ms.saturating_add(RESUME_AFTER_MS);
         let retry = history.unfinished.map(|mode| Retry { mode, failures: 0, at_steady_ms });
         let began_steady_ms = [now.steady_ms; 2];
-        Self { rules, owner, history, began_steady_ms, ran: [false; 2], running: None, asked: None, retry }
+        Self {
+            rules,
+            owner,
+            history,
+            began_steady_ms,
+            ran: [false; 2],
+            running: None,
+            is_asked: false,
+            asked: None,
+            retry,
+        }
     }
 
     /// What is to be kept over restarts. It changes with [`Self::began`], [`Self::ended`] and, when the machine's clock
@@ -154,6 +167,11 @@ impl Scheduler {
     /// The owner wants a run now. It waits for nothing but a peer.
     pub fn ask(&mut self, mode: Mode) {
         self.asked = self.asked.max(Some(mode));
+    }
+
+    /// The run that the owner wanted is not made: it was told why.
+    pub fn refuse(&mut self) {
+        self.asked = None;
     }
 
     /// What to do now. `pause`: why a run that nobody asked for, and one that the owner asked for, would wait.
@@ -189,11 +207,19 @@ impl Scheduler {
         }
     }
 
-    /// When the next run by the schedules begins, by the machine's clock, for people to see.
+    /// When the next run begins that nobody need ask for, by the machine's clock, for people to see.
     #[must_use]
     pub fn next_ms(&self, now: Now, zone: &Zone) -> Option<(Mode, u64)> {
         let due = self.rules.iter().filter_map(|rule| Some((self.due(rule, now, zone)?, rule.mode)));
-        due.map(|(due, mode)| (mode, now.wall_ms.saturating_add(due.in_ms))).min_by_key(|(_, at_ms)| *at_ms)
+        let due = due.map(|(due, mode)| (mode, now.wall_ms.saturating_add(due.in_ms)));
+        let retry = self.retry.zip(self.retry_ms(now)).map(|(retry, at_ms)| (retry.mode, at_ms));
+        due.chain(retry).min_by_key(|(_, at_ms)| *at_ms)
+    }
+
+    /// When a run that failed or was cut short is tried again, by the machine's clock.
+    #[must_use]
+    pub fn retry_ms(&self, now: Now) -> Option<u64> {
+        self.retry.map(|retry| now.wall_ms.saturating_add(self.retry_due(retry, now).in_ms))
     }
 
     /// A run began. Its history is to be kept before it does anything.
@@ -205,6 +231,7 @@ impl Scheduler {
         }
         self.history.unfinished = Some(mode);
         self.running = Some(mode);
+        self.is_asked = self.asked.is_some_and(|asked| asked <= mode);
         self.asked = self.asked.filter(|asked| *asked > mode);
     }
 
@@ -219,8 +246,20 @@ impl Scheduler {
             self.history.unfinished = self.retry.map(|retry| retry.mode);
             return;
         }
-        let failures = self.retry.map_or(0, |retry| retry.failures).saturating_add(1);
+        let by_itself = !std::mem::take(&mut self.is_asked);
+        self.try_again(mode, by_itself, now);
+    }
+
+    /// A run that is none of the schedule's failed (the continuous mode began it): it is tried again as one of the schedule's.
+    pub fn failed_beside(&mut self, mode: Mode, now: Now) {
+        self.try_again(mode, true, now);
+    }
+
+    fn try_again(&mut self, mode: Mode, by_itself: bool, now: Now) {
+        let before = self.retry.map_or(0, |retry| retry.failures);
+        let failures = if by_itself { before.saturating_add(1) } else { before.max(1) };
         let at_steady_ms = now.steady_ms.saturating_add(backoff_ms(failures, RETRY_FIRST_MS, RETRY_LIMIT_MS));
+        let mode = self.retry.map_or(mode, |retry| retry.mode.max(mode));
         self.retry = Some(Retry { mode, failures, at_steady_ms });
     }
 

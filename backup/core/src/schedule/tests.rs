@@ -108,6 +108,39 @@ fn a_failed_run_is_tried_again_later_and_later_and_a_cut_one_goes_on() {
 }
 
 #[test]
+fn what_its_owner_tries_in_between_makes_the_retry_no_later_and_people_see_when_it_is() {
+    let mut now = at(MONDAY_MS);
+    let mut scheduler = scheduler(&[daily(&["06:00"])], MONDAY_MS, now);
+    for _ in 0..6 {
+        scheduler.ask(Mode::Delta);
+        scheduler.began(Mode::Delta, now);
+        scheduler.ended(false, now);
+        assert_eq!(scheduler.next_ms(now, &Zone::UTC), Some((Mode::Delta, now.wall_ms + RETRY_FIRST_MS)));
+        now = at(now.wall_ms + MINUTE_MS);
+    }
+    now = at(now.wall_ms + RETRY_FIRST_MS - MINUTE_MS);
+    assert!(matches!(scheduler.decide(now, &Zone::UTC, |_| None), Decision::Run { mode: Mode::Delta, .. }));
+    scheduler.began(Mode::Delta, now);
+    scheduler.ended(true, now);
+    assert_eq!(scheduler.retry_ms(now), None);
+    // One that no schedule began is tried again, too.
+    scheduler.failed_beside(Mode::Delta, now);
+    assert_eq!(scheduler.retry_ms(now), Some(now.wall_ms + RETRY_FIRST_MS));
+}
+
+#[test]
+fn a_snapshot_that_failed_is_tried_again_also_if_a_delta_fails_after_it() {
+    let now = at(MONDAY_MS);
+    let mut scheduler = scheduler(&[], MONDAY_MS, now);
+    for mode in [Mode::Snapshot, Mode::Delta] {
+        scheduler.began(mode, now);
+        scheduler.ended(false, now);
+    }
+    let later = at(now.wall_ms + HOUR_MS);
+    assert!(matches!(scheduler.decide(later, &Zone::UTC, |_| None), Decision::Run { mode: Mode::Snapshot, .. }));
+}
+
+#[test]
 fn a_pause_holds_what_is_due_and_says_why() {
     let now = at(MONDAY_MS + 8 * HOUR_MS);
     let mut scheduler = scheduler(&[daily(&["06:00"])], MONDAY_MS, now);

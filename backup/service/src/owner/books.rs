@@ -14,6 +14,7 @@ use shoal_backup::catalogue::{Catalogue, CatalogueError, Entry, Op, Signer, Tail
 use shoal_backup::challenge::Rounds;
 use shoal_backup::plan::{Pause, Plan};
 use shoal_backup::replication::Replication;
+use shoal_backup::room::RunRoom;
 use shoal_backup::schedule::{Mode, Scheduler};
 use shoal_backup::{ArchiveId, Now, Object, ObjectKind, ObjectName};
 
@@ -103,6 +104,12 @@ pub(super) struct Books {
     pub(super) copies_missing: usize,
     pub(super) unusable: Vec<(AgentId, String)>,
     pub(super) trouble: Option<String>,
+    /// What is known of the room that runs need.
+    pub(super) room: RunRoom,
+    /// The disk was full when a run, or what follows it, was tried last.
+    pub(super) is_full: bool,
+    /// When it was last looked for what could be given up, on the steady clock.
+    pub(super) gave_up_ms: Option<u64>,
     /// The owner asked for peace until then, on the steady clock.
     pub(super) paused_until_ms: Option<u64>,
     /// A run that its owner asked for and that has not begun.
@@ -148,6 +155,9 @@ impl Books {
             copies_missing: copies,
             unusable: Vec::new(),
             trouble: None,
+            room: RunRoom::new(0),
+            is_full: false,
+            gave_up_ms: None,
             paused_until_ms: None,
             asked_run: None,
             asked_archive: None,

@@ -152,11 +152,12 @@ impl Owner {
                 Ok(()) => {
                     books.is_untold = false;
                     books.trouble = None;
+                    books.is_full &= books.state.last_run.as_ref().is_some_and(|last| last.error.is_some());
                     self.wake_copies.notify_one();
                 }
                 Err(error) => {
                     tracing::error!(%error, "catalogue and repository could not be brought together");
-                    books.trouble = Some(error.to_string());
+                    books.note_trouble(&error);
                 }
             }
         }

@@ -86,6 +86,18 @@ pub enum OwnerError {
 }
 
 impl OwnerError {
+    /// Whether the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match self {
+            Self::Archive(ArchiveError::Full(_)) => true,
+            Self::Archive(ArchiveError::Io { source, .. }) | Self::Io { source, .. } => is_full(source),
+            Self::Files(error) => error.is_full(),
+            _ => false,
+        }
+    }
+
     pub(super) fn io(what: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io { what, path: path.to_owned(), source: source.into() }
     }

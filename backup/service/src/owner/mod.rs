@@ -7,6 +7,7 @@
 //! clearing    holders are asked before anything is said: an owner that was set back would fork
 //! together    catalogue and repository are brought together, whatever was cut short
 //! schedule    when a run begins                      runs    a run        aging  archives go
+//! room        the disk is full: what came to no archive is given up
 //! watching    the continuous mode: changed files begin a run within seconds
 //! peers       who holds copies                       copies  what peers lack is sent
 //! proofs      challenges                             drills  restoring is tried, by another PC
@@ -32,6 +33,7 @@ mod passphrase;
 mod peers;
 mod proofs;
 mod rate;
+mod room;
 mod runs;
 mod schedule;
 mod setting_up;
@@ -123,6 +125,8 @@ pub struct OwnerParts {
     pub site: Option<String>,
     /// The PC's name, which archives carry.
     pub host: String,
+    /// So much of the disk stays free for the PC's user: no run goes on beyond.
+    pub reserve_bytes: u64,
     /// How often things are looked at.
     pub pace: Pace,
 }
@@ -223,7 +227,11 @@ impl Owner {
     pub fn set_plan(&self, plan: Plan) -> Result<(), OwnerError> {
         plan.validate()?;
         let setup = self.setup()?;
-        setup.books().set_plan(plan)?;
+        {
+            let mut books = setup.books();
+            books.set_plan(plan)?;
+            books.room.forget();
+        }
         self.dirty.plan_changed();
         self.choose_now.store(true, Ordering::Relaxed);
         self.wake_schedule.notify_one();

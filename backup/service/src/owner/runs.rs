@@ -58,10 +58,12 @@ impl Running {
 }
 
 /// Holds a run back, or ends it.
-#[derive(Debug)]
 pub(super) struct Reins {
     cancelled: Arc<AtomicBool>,
     by_owner: AtomicBool,
+    has_room: Box<dyn Fn() -> bool + Send + Sync>,
+    /// It ended because there was no room any more.
+    room_ended: AtomicBool,
     /// Why it stands still: a [`Pause`] and 1; 0: it does not.
     still: AtomicU8,
     cpu_percent: u8,
@@ -70,8 +72,10 @@ pub(super) struct Reins {
 }
 
 impl Reins {
-    fn new(cpu_percent: u8) -> Self {
+    fn new(cpu_percent: u8, has_room: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
+            has_room: Box::new(has_room),
+            room_ended: AtomicBool::new(false),
             cancelled: Arc::default(),
             by_owner: AtomicBool::new(false),
             still: AtomicU8::new(0),
@@ -86,12 +90,16 @@ impl Reins {
     }
 
     pub(super) fn still(&self) -> Option<Pause> {
-        let pauses = [Pause::Asked, Pause::Battery, Pause::Metered, Pause::NoPeers];
+        let pauses = [Pause::Asked, Pause::Battery, Pause::Metered, Pause::NoPeers, Pause::NoRoom];
         pauses.into_iter().find(|pause| *pause as u8 + 1 == self.still.load(Ordering::Relaxed))
     }
 
     /// Called by the reading threads now and then.
     fn hold(&self) {
+        if !(self.has_room)() {
+            self.room_ended.store(true, Ordering::Relaxed);
+            self.cancelled.store(true, Ordering::Relaxed);
+        }
         while self.still.load(Ordering::Relaxed) != 0 && !self.cancelled.load(Ordering::Relaxed) {
             std::thread::sleep(STILL);
         }
@@ -150,9 +158,13 @@ impl Owner {
             Ok(begun) => begun,
             Err(error) => {
                 tracing::warn!(%error, "a backup could not begin");
-                let mut books = setup.books();
-                books.trouble = Some(error.to_string());
-                books.scheduler.ended(false, self.now());
+                let (mut books, now) = (setup.books(), self.now());
+                books.note_trouble(&error);
+                books.scheduler.ended(false, now);
+                let archive = ArchiveId(books.state.next_archive);
+                let (began_ms, error) = (now.wall_ms, Some(error.to_string()));
+                let last = LastRun { mode, is_continuous, archive, began_ms, error, ..LastRun::default() };
+                books.state.last_run = Some(last);
                 return false;
             }
         };
@@ -163,30 +175,52 @@ impl Owner {
             blocking(move || Ok(setup.engine.back_up(&request, &watch)?))
         };
         let made = self.while_it_runs(setup, &reins, shutdown, work).await;
+        let ended_for_room = made.is_err() && reins.room_ended.load(Ordering::Relaxed);
+        let made =
+            if ended_for_room { Err(ArchiveError::Full(setup.objects.folder().to_owned()).into()) } else { made };
         let by_owner = reins.by_owner.load(Ordering::Relaxed);
         let cut_short = shutdown.is_cancelled() && made.is_err() && !by_owner;
         let last = self.last_run(setup, begun.elapsed(), &made);
-        if made.is_ok() {
+        let is_new = made.as_ref().is_ok_and(|made| made.is_new);
+        if is_new {
             let mut books = setup.books();
             books.state.next_archive = number.0.saturating_add(1);
             if is_continuous {
                 books.state.continuous.insert(number);
             }
         }
-        // Also after a run that failed: what it packed is there.
+        let is_full = made.as_ref().is_err_and(OwnerError::is_full);
+        // Also after a run that failed: what it packed is there. If there was no room for it, it goes before anybody is told.
         let together = {
             let (owner, setup) = (Arc::clone(self), Arc::clone(setup));
-            blocking(move || owner.bring_together(&setup)).await
+            blocking(move || {
+                let given_up = if is_full { owner.give_up(&setup) } else { Ok(None) };
+                let given_up = given_up.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "what a backup wrote for which there was no room is not given up yet");
+                    None
+                });
+                owner.bring_together(&setup)?;
+                Ok(given_up)
+            })
+            .await
         };
         let now = self.now();
         let mut books = setup.books();
+        books.is_full = is_full;
+        if is_full {
+            let given_up = *together.as_ref().unwrap_or(&None);
+            books.gave_up_ms = given_up.map(|_| now.steady_ms);
+            books.room.failed(given_up.unwrap_or(0), now.steady_ms);
+        } else if made.is_ok() {
+            books.room.forget();
+        }
         let asked = books.run.take().is_some_and(|run| run.is_asked);
         if asked && made.is_ok() {
             books.asked_archive = Some(number);
         }
         if let Err(error) = together {
             tracing::error!(%error, "what a backup made could not be noted");
-            books.trouble = Some(error.to_string());
+            books.note_trouble(&error);
         } else {
             books.trouble = None;
         }
@@ -194,13 +228,15 @@ impl Owner {
             // One that its owner ended is not tried again by itself.
             books.scheduler.ended(made.is_ok() || by_owner, now);
             books.state.history = books.scheduler.history();
+        } else if made.is_err() && !cut_short && !by_owner {
+            books.scheduler.failed_beside(mode, now);
         }
         if made.is_ok() && !is_continuous {
             (0..=mode as usize).for_each(|index| books.state.ended_well_ms[index] = Some(now.wall_ms));
         }
         books.state.last_run = last.or(books.state.last_run.take());
         books.save_or_warn();
-        made.is_ok()
+        is_new
     }
 
     fn begin_run(
@@ -216,7 +252,9 @@ impl Owner {
             books.began(mode, now)?;
         }
         let number = ArchiveId(books.state.next_archive);
-        let reins = Arc::new(Reins::new(books.plan.limits.cpu_percent));
+        let (machine, folder, room) = (Arc::clone(&self.parts.machine), self.parts.folder.clone(), books.room);
+        let has_room = move || machine.free_bytes(&folder).is_none_or(|free_bytes| !room.is_used_up(free_bytes));
+        let reins = Arc::new(Reins::new(books.plan.limits.cpu_percent, has_room));
         let watch = {
             let held = Arc::clone(&reins);
             Arc::new(Watch::new(Arc::clone(&reins.cancelled), move |_: Progress| held.hold()))
@@ -234,7 +272,7 @@ impl Owner {
         let host = self.parts.host.clone();
         // A snapshot takes nothing from the archive before but what it finds again: times and inodes say nothing of what a failing disk changed.
         let reread = mode == Mode::Snapshot;
-        Ok((BackUp { plan, host, number, mode, parent: None, reread }, watch, reins))
+        Ok((BackUp { plan, host, number, mode, parent: None, reread, only_changes: is_continuous }, watch, reins))
     }
 
     /// Looks after a run until it ends: says its packs, has it stand still or end.
@@ -286,6 +324,10 @@ impl Owner {
             ..LastRun::default()
         };
         match made {
+            Ok(made) if !made.is_new => {
+                tracing::debug!("a backup found nothing that changed");
+                return None;
+            }
             Ok(made) => {
                 last.files = made.archive.files;
                 last.bytes = made.archive.bytes;
@@ -322,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_run_stands_still_until_it_may_go_on_or_ends() {
-        let reins = Arc::new(Reins::new(100));
+        let reins = Arc::new(Reins::new(100, || true));
         reins.set_still(Some(Pause::Battery));
         assert_eq!(reins.still(), Some(Pause::Battery));
         let held = Arc::clone(&reins);

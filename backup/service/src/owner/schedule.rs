@@ -30,30 +30,33 @@ impl Owner {
     async fn step(self: &Arc<Self>, setup: &Arc<Setup>, shutdown: &CancellationToken) {
         let now = self.now();
         let conditions = self.parts.machine.conditions();
-        let decision = {
+        let is_changed = self.dirty.is_due() && self.pause_of(setup).is_none();
+        let (decision, lacks_room, begins_beside) = {
             let mut books = setup.books();
             let conditions = books.conditions(conditions);
             let limits = books.plan.limits;
-            let decision =
-                books.scheduler.decide(now, &self.parts.machine.zone(), |asked| conditions.pause(&limits, now, asked));
+            let lacks_room = [false, true].map(|asked| self.lack_of_room(&books, now, asked).is_some());
+            let decision = books.scheduler.decide(now, &self.parts.machine.zone(), |asked| {
+                Conditions { no_room: lacks_room[usize::from(asked)], ..conditions }.pause(&limits, now, asked)
+            });
             let history = books.scheduler.history();
             if history != books.state.history {
                 books.state.history = history;
                 books.save_or_warn();
             }
+            let is_changed = is_changed && books.plan.continuous && matches!(decision, Decision::Wait { .. });
             books.waits_for = match decision {
                 Decision::Paused { pause, .. } => Some(pause),
-                _ => None,
+                _ => (is_changed && lacks_room[0]).then_some(Pause::NoRoom),
             };
-            decision
+            // What failed is tried again first: it would fail again.
+            let begins_beside = is_changed && !lacks_room[0] && books.scheduler.retry_ms(now).is_none();
+            (decision, books.waits_for == Some(Pause::NoRoom), begins_beside)
         };
         match decision {
+            _ if lacks_room => self.without_room(setup).await,
             Decision::Run { mode, .. } => self.make_archive(setup, mode, false, shutdown).await,
-            Decision::Wait { .. }
-                if self.dirty.is_due()
-                    && self.pause_of(setup).is_none()
-                    && self.plan().is_ok_and(|plan| plan.continuous) =>
-            {
+            Decision::Wait { .. } if begins_beside => {
                 self.dirty.taken();
                 self.make_archive(setup, Mode::Delta, true, shutdown).await;
             }

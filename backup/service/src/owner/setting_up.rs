@@ -13,6 +13,7 @@ use rand::TryRngCore as _;
 use shoal_archive::Engine;
 use shoal_backup::ObjectKind;
 use shoal_backup::plan::{PathBytes, Plan};
+use shoal_backup::room::RunRoom;
 
 use super::books::{Books, plan_path, state_path};
 use super::error::OwnerError;
@@ -159,7 +160,8 @@ impl Owner {
         self.opened(engine, passphrase, books).map(Some)
     }
 
-    fn opened(&self, engine: Engine, passphrase: Passphrase, books: Books) -> Result<Setup, OwnerError> {
+    fn opened(&self, engine: Engine, passphrase: Passphrase, mut books: Books) -> Result<Setup, OwnerError> {
+        books.room = RunRoom::new(self.parts.reserve_bytes);
         let objects = Objects::create(engine.folder())?;
         let work = Arc::default();
         let setup =

@@ -30,6 +30,7 @@ impl Owner {
         let peers: Vec<PeerCopy> =
             books.replication.peers().map(|agent| books.tell_peer(agent, &members, now)).collect();
         let unsent_bytes = peers.iter().map(|peer| peer.lacks_bytes).sum();
+        let full = self.tell_full(&books, now);
         let waits_for = books.waits_for.or(pause.filter(|_| unsent_bytes > 0)).map(waits_for);
         let full_ms = books.state.proof.as_ref().zip(newest.as_ref());
         let mut status = OwnerStatus {
@@ -58,9 +59,8 @@ impl Owner {
             full_restore_ms: full_ms.and_then(|(proof, newest)| full_restore_ms(proof, newest.files, newest.bytes)),
             newest,
             proof: books.state.proof.clone(),
-            trouble: books
-                .trouble
-                .clone()
+            trouble: full
+                .or_else(|| books.trouble.clone())
                 .or_else(|| (!books.clearance.is_clear).then(|| OwnerError::NotCleared.to_string())),
         };
         status.verdict = verdict(&status);

@@ -31,7 +31,8 @@ async fn restic_reads_what_a_holder_has_and_we_list_what_the_engine_wrote() {
     let root = PathBytes::new(std::os::unix::ffi::OsStrExt::as_bytes(home.as_os_str()));
     let plan = Arc::new(Plan { roots: vec![root], ..Plan::default() });
     let number = ArchiveId(1);
-    let what = BackUp { plan, host: "pc".into(), number, mode: Mode::Delta, parent: None, reread: false };
+    let what =
+        BackUp { plan, host: "pc".into(), number, mode: Mode::Delta, parent: None, reread: false, only_changes: false };
     engine.back_up(&what, &Arc::new(Watch::silent())).unwrap();
 
     let listed = objects.list().unwrap();

@@ -4,6 +4,7 @@
 mod age;
 mod copies;
 mod drills;
+mod room;
 mod runs;
 mod setting_up;
 
@@ -18,12 +19,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dci_proto::AgentId;
 use shoal_archive::{Engine, Repository, Restore, Watch};
-use shoal_backup::ObjectName;
 use shoal_backup::aging::GRACE_MS;
 use shoal_backup::peers::MachineId;
 use shoal_backup::plan::{PathBytes, Plan};
 use shoal_backup::recovery::Existing;
 use shoal_backup::schedule::Mode;
+use shoal_backup::{ObjectName, Zone};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ const PASSES_MS: u64 = 200;
 /// When the tests begin, ms since 1970.
 const BEGIN_MS: u64 = 1_767_225_600_000;
 const ROOM_BYTES: u64 = 1 << 30;
+/// So much stays free where the owner is.
+const RESERVE_BYTES: u64 = 1 << 20;
 
 fn agent(number: u8) -> AgentId {
     AgentId([number; 32])
@@ -155,6 +158,7 @@ impl Pool {
             machine_id: MachineId([1; 16]),
             site: None,
             host: "pc-1".into(),
+            reserve_bytes: RESERVE_BYTES,
             pace: Pace {
                 tick: Duration::from_millis(20),
                 patience: Duration::from_secs(5),

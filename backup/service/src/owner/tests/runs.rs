@@ -57,51 +57,6 @@ async fn a_change_whose_time_was_set_back_is_found_by_a_delta_and_a_snapshot_rea
     assert_eq!(kept(), pool.files());
 }
 
-/// A small disk, as long as it is held.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn at(folder: &Path, size: &str) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "this test mounts a small disk and needs root");
-        let mut mount = std::process::Command::new("mount");
-        assert!(mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(folder).status().unwrap().success());
-        Self(folder.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_an_error_and_the_repository_is_as_it_was() {
-    let mut pool = Pool::new(2);
-    pool.stop().await;
-    let _disk = SmallDisk::at(&pool.folder(), "size=4m");
-    pool.start();
-    pool.write("letter.txt", &noise(1, 1 << 20));
-    let kit = pool.init().await;
-    pool.back_up().await;
-    let repository = pool.folder().join("repo");
-    let kept = pool.files();
-    pool.write("large", &noise(2, 8 << 20));
-    pool.owner().ask_run(Mode::Delta).unwrap();
-    let failed = |status: &OwnerStatus| status.last_run.as_ref().is_some_and(|last| last.error.is_some());
-    let status = pool.until("an error", failed).await;
-    assert!(status.last_run.unwrap().error.unwrap().to_lowercase().contains("space"), "it says why");
-    // A pack that was whole before the disk was full stays, and is used by the next run.
-    assert_eq!(status.archives, 1);
-    assert_eq!(pool.restored(&repository, kit.passphrase.as_str()), kept);
-    fs::remove_file(pool.home().join("large")).unwrap();
-    pool.write("second", &noise(3, 50_000));
-    let status = pool.back_up().await;
-    assert_eq!((status.archives, status.last_run.unwrap().error), (2, None));
-    assert_eq!(pool.restored(&repository, kit.passphrase.as_str()), pool.files());
-    pool.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_cannot_be_read_are_told() {
     let pool = Pool::new(2);

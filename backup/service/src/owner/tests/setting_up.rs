@@ -53,6 +53,7 @@ async fn what_a_crash_left_between_repository_and_catalogue_is_said_after_the_st
         mode: Mode::Delta,
         parent: None,
         reread: false,
+        only_changes: false,
     };
     engine.back_up(&what, &Arc::new(Watch::silent())).unwrap();
     pool.start();

@@ -108,6 +108,7 @@ impl Owner {
             mode: Mode::Delta,
             parent: None,
             reread: false,
+            only_changes: false,
         };
         let made = self.engine.back_up(&what, &Arc::new(Watch::silent())).unwrap();
         let mut objects = self.engine.objects().unwrap();
