@@ -2,7 +2,8 @@
 //!
 //! [`choose`] looks at everybody and says who is to begin and who to end. It is calm: a peer that is away is waited for
 //! ([`REPLACE_AFTER_MS`]), a better one alone is no reason to move copies, and who is replaced ends only when enough
-//! others hold everything. Agents that an admin assigned come before those it would choose.
+//! others hold everything. Agents that an admin assigned come before those it would choose. A holder that cannot take what it lacks
+//! ([`CopyState::Stuck`]) counts for nothing, and others are chosen as if it were not there; what it has is kept until they are whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use crate::now::{DAY_MS, mix_ids};
 
 /// A peer that did not answer for this time is replaced: longer than most holidays. One that left the pool is at once.
 pub const REPLACE_AFTER_MS: u64 = 21 * DAY_MS;
-/// A newcomer has room for this much more than is needed now, in percent: backups grow.
+/// A newcomer has room for this much more than is needed now, in percent: backups grow. If nobody has, one that has just enough
+/// is better than none.
 const ROOM_PERCENT: u64 = 150;
 
 /// What stands for a computer: two agents may run on one.
@@ -86,6 +88,31 @@ pub struct Wanted {
     pub assigned: Vec<AgentId>,
 }
 
+/// How the copy of a holder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyState {
+    /// It has everything.
+    Whole,
+    /// It lacks something, and gets it.
+    Growing,
+    /// It lacks something and cannot take it.
+    Stuck,
+}
+
+impl CopyState {
+    /// Of a holder that lacks so many bytes, `coming_bytes` of which it has set room aside for. `refuses`: it said that it takes no
+    /// more. `share`: what it gives, if it said so just now.
+    #[must_use]
+    pub fn of(is_whole: bool, refuses: bool, lacks_bytes: u64, coming_bytes: u64, share: Option<&Share>) -> Self {
+        let too_little = |share: &Share| share.room_bytes().saturating_add(coming_bytes) < lacks_bytes;
+        match is_whole {
+            true => Self::Whole,
+            false if refuses || share.is_some_and(too_little) => Self::Stuck,
+            false => Self::Growing,
+        }
+    }
+}
+
 /// Who begins and who ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Choice {
@@ -112,15 +139,16 @@ pub enum Unusable {
     NoRoom,
 }
 
-/// Looks at everybody. `holders`: who holds copies now, and whether all of it. Agents that are not among `candidates` have
+/// Looks at everybody. `holders`: who holds copies now, and how they are. Agents that are not among `candidates` have
 /// left the pool.
 #[must_use]
-pub fn choose(wanted: &Wanted, candidates: &[Candidate], holders: &BTreeMap<AgentId, bool>) -> Choice {
+pub fn choose(wanted: &Wanted, candidates: &[Candidate], holders: &BTreeMap<AgentId, CopyState>) -> Choice {
     let known: BTreeMap<AgentId, &Candidate> =
         candidates.iter().map(|candidate| (candidate.agent, candidate)).collect();
     let mut choice = Choice::default();
     let mut picked = Picked::default();
-    for agent in &wanted.assigned {
+    let is_stuck = |agent: &AgentId| holders.get(agent) == Some(&CopyState::Stuck);
+    for agent in wanted.assigned.iter().filter(|agent| !is_stuck(agent)) {
         match usable(wanted, known.get(agent).copied(), holders.contains_key(agent), &picked) {
             Ok(candidate) => picked.add(candidate),
             Err(why) => choice.unusable.push((*agent, why)),
@@ -128,30 +156,40 @@ pub fn choose(wanted: &Wanted, candidates: &[Candidate], holders: &BTreeMap<Agen
     }
     // Those that hold copies go on, the good ones first, those that are away for long never.
     let mut present: Vec<&Candidate> = holders.keys().filter_map(|agent| known.get(agent).copied()).collect();
-    present.retain(|candidate| is_good(candidate) && usable(wanted, Some(candidate), true, &picked).is_ok());
+    present.retain(|candidate| {
+        !is_stuck(&candidate.agent) && is_good(candidate) && usable(wanted, Some(candidate), true, &picked).is_ok()
+    });
     present.sort_by_key(|candidate| {
-        (!holders.get(&candidate.agent).is_some_and(|whole| *whole), candidate.away_ms, candidate.agent)
+        (holders.get(&candidate.agent) != Some(&CopyState::Whole), candidate.away_ms, candidate.agent)
     });
     for candidate in present {
         if picked.count() < wanted.copies && usable(wanted, Some(candidate), true, &picked).is_ok() {
             picked.add(candidate);
         }
     }
-    while picked.count() < wanted.copies {
-        let can = |candidate: &&Candidate| {
-            candidate.away_ms.is_none() && is_good(candidate) && usable(wanted, Some(candidate), false, &picked).is_ok()
-        };
-        let Some(best) = candidates.iter().filter(can).min_by_key(|candidate| cost(wanted, candidate, &picked)) else {
-            break;
-        };
-        picked.add(best);
+    for percent in [ROOM_PERCENT, 100] {
+        while picked.count() < wanted.copies {
+            let can = |candidate: &&Candidate| {
+                candidate.away_ms.is_none()
+                    && is_good(candidate)
+                    && !is_stuck(&candidate.agent)
+                    && has_room(wanted, candidate, percent)
+                    && usable(wanted, Some(candidate), true, &picked).is_ok()
+            };
+            let best = candidates.iter().filter(can).min_by_key(|candidate| cost(wanted, candidate, &picked));
+            let Some(best) = best else { break };
+            picked.add(best);
+        }
     }
     choice.begin = picked.agents.iter().filter(|agent| !holders.contains_key(agent)).copied().collect();
     choice.missing = wanted.copies.saturating_sub(picked.count());
     // What is there is not given up before what takes its place is whole.
-    let whole = picked.agents.iter().filter(|agent| holders.get(agent) == Some(&true)).count();
+    let whole = picked.agents.iter().filter(|agent| holders.get(agent) == Some(&CopyState::Whole)).count();
     if whole >= wanted.copies {
-        choice.end = holders.keys().filter(|agent| !picked.agents.contains(agent)).copied().collect();
+        // Whom an admin assigned stays, full or not.
+        let stays =
+            |agent: &AgentId| picked.agents.contains(agent) || wanted.assigned.contains(agent) && is_stuck(agent);
+        choice.end = holders.keys().filter(|agent| !stays(agent)).copied().collect();
     }
     // Who left the pool holds nothing that anybody could get.
     choice.end.extend(holders.keys().filter(|agent| !known.contains_key(agent)));
@@ -199,11 +237,16 @@ fn usable<'a>(
     if picked.machines.contains(&candidate.machine) {
         return Err(Unusable::SameMachine);
     }
-    let needed = wanted.size_bytes.saturating_mul(ROOM_PERCENT) / 100;
-    if candidate.share.limit_bytes == 0 || (!is_holder && candidate.share.room_bytes() < needed) {
+    if candidate.share.limit_bytes == 0 || (!is_holder && !has_room(wanted, candidate, ROOM_PERCENT)) {
         return Err(Unusable::NoRoom);
     }
     Ok(candidate)
+}
+
+/// Whether it has room for a copy, and so many percent of that.
+fn has_room(wanted: &Wanted, candidate: &Candidate, percent: u64) -> bool {
+    let needed = u128::from(wanted.size_bytes) * u128::from(percent) / 100;
+    u128::from(candidate.share.room_bytes()) >= needed
 }
 
 /// Less is better: a site that has no copy yet and is not the owner's, then one that is up, has few owners and much room.
@@ -246,8 +289,12 @@ mod tests {
         Wanted { owner: AgentId([0; 32]), machine, site, copies, size_bytes: 10 * GIB, assigned: vec![] }
     }
 
-    fn holders(agents: &[(u8, bool)]) -> BTreeMap<AgentId, bool> {
-        agents.iter().map(|(number, whole)| (AgentId([*number; 32]), *whole)).collect()
+    fn state(whole: bool) -> CopyState {
+        if whole { CopyState::Whole } else { CopyState::Growing }
+    }
+
+    fn holders(agents: &[(u8, bool)]) -> BTreeMap<AgentId, CopyState> {
+        agents.iter().map(|(number, whole)| (AgentId([*number; 32]), state(*whole))).collect()
     }
 
     fn numbers(agents: &[AgentId]) -> Vec<u8> {
@@ -305,6 +352,41 @@ mod tests {
         assert_eq!(choice.unusable, unusable);
     }
 
+    #[test]
+    fn holders_that_cannot_take_what_they_lack_are_all_replaced_and_end_when_that_is_safe() {
+        let candidates = [1, 2, 3, 4, 5].map(|number| candidate(number, "b"));
+        let stuck = |agents: &[u8], others: &[(u8, bool)]| {
+            let stuck = agents.iter().map(|number| (AgentId([*number; 32]), CopyState::Stuck));
+            holders(others).into_iter().chain(stuck).collect::<BTreeMap<_, _>>()
+        };
+        let both = choose(&wanted(2), &candidates, &stuck(&[1, 2], &[]));
+        assert_eq!((both.begin.len(), both.missing, both.end), (2, 0, vec![]));
+        assert!(both.begin.iter().all(|agent| agent.0[0] > 2), "{:?}", both.begin);
+        assert_eq!(numbers(&choose(&wanted(2), &candidates, &stuck(&[2], &[(1, true)])).begin).len(), 1);
+        assert_eq!(choose(&wanted(2), &candidates, &stuck(&[1, 2], &[(3, true), (4, false)])).end, []);
+        assert_eq!(numbers(&choose(&wanted(2), &candidates, &stuck(&[1, 2], &[(3, true), (4, true)])).end), [1, 2]);
+        // Whom an admin assigned stays and counts for nothing.
+        let assigned = Wanted { assigned: vec![AgentId([1; 32])], ..wanted(2) };
+        let choice = choose(&assigned, &candidates, &stuck(&[1, 2], &[(3, true), (4, true)]));
+        assert_eq!((choice.begin, numbers(&choice.end)), (vec![], vec![2]));
+        let short = Share { limit_bytes: 9 * GIB, ..candidates[0].share };
+        let of = |refuses, lacks, coming| CopyState::of(false, refuses, lacks * GIB, coming * GIB, Some(&short));
+        assert_eq!([of(false, 9, 0), of(false, 10, 1), of(false, 10, 0), of(true, 1, 0)], {
+            use CopyState::{Growing, Stuck};
+            [Growing, Growing, Stuck, Stuck]
+        });
+        assert_eq!(CopyState::of(true, true, 0, 0, None), CopyState::Whole);
+    }
+
+    #[test]
+    fn one_with_just_enough_room_is_better_than_none() {
+        let share = Share { limit_bytes: 11 * GIB, ..candidate(1, "b").share };
+        let tight = Candidate { share, ..candidate(1, "b") };
+        let none = Candidate { share: Share { limit_bytes: 9 * GIB, ..share }, ..candidate(2, "c") };
+        let choice = choose(&wanted(3), &[tight, none, candidate(3, "d")], &BTreeMap::new());
+        assert_eq!((numbers(&choice.begin), choice.missing), (vec![1, 3], 1));
+    }
+
     fn any_candidate() -> impl Strategy<Value = Candidate> {
         let bits = (any::<bool>(), any::<bool>(), 0u8..4, proptest::option::of(0u64..2 * REPLACE_AFTER_MS));
         (0u8..12, 0u8..6, bits, 0u64..300).prop_map(|(number, machine, (liar, big, site, away_ms), used)| {
@@ -324,24 +406,25 @@ mod tests {
         #[test]
         fn copies_never_share_a_machine_are_never_given_up_early_and_choices_come_to_rest(
             mut candidates in proptest::collection::vec(any_candidate(), 0..12), copies in 1usize..5,
-            held in proptest::collection::btree_map(0u8..12, any::<bool>(), 0..5),
+            held in proptest::collection::btree_map(0u8..12, 0u8..3, 0..5),
         ) {
             candidates.sort_by_key(|candidate| candidate.agent);
             candidates.dedup_by_key(|candidate| candidate.agent);
             let wanted = wanted(copies);
-            let mut holders: BTreeMap<AgentId, bool> =
-                held.into_iter().map(|(number, whole)| (AgentId([number; 32]), whole)).collect();
+            let states = [CopyState::Whole, CopyState::Growing, CopyState::Stuck];
+            let mut holders: BTreeMap<AgentId, CopyState> =
+                held.into_iter().map(|(number, state)| (AgentId([number; 32]), states[usize::from(state)])).collect();
             let machine = |agent: &AgentId| candidates.iter().find(|candidate| candidate.agent == *agent).map(|c| c.machine);
             for _ in 0..3 {
                 let choice = choose(&wanted, &candidates, &holders);
-                let whole_before = holders.iter().filter(|(agent, whole)| **whole && machine(agent).is_some()).count();
+                let whole_before = holders.iter().filter(|(agent, state)| **state == CopyState::Whole && machine(agent).is_some()).count();
                 for agent in &choice.begin {
                     prop_assert!(machine(agent).is_some_and(|machine| machine != wanted.machine));
                 }
                 choice.end.iter().for_each(|agent| _ = holders.remove(agent));
-                let whole_after = holders.values().filter(|whole| **whole).count();
+                let whole_after = holders.values().filter(|state| **state == CopyState::Whole).count();
                 prop_assert!(whole_after >= whole_before.min(copies), "{choice:?}");
-                choice.begin.iter().for_each(|agent| _ = holders.insert(*agent, true));
+                choice.begin.iter().for_each(|agent| _ = holders.insert(*agent, CopyState::Whole));
             }
             let rest = choose(&wanted, &candidates, &holders);
             prop_assert_eq!((rest.begin, rest.end), (vec![], vec![]));

@@ -291,6 +291,13 @@ impl Replication {
         sends
     }
 
+    /// A peer that was full says that it has room again.
+    pub fn has_room(&mut self, agent: AgentId) {
+        if let Some(peer) = self.peers.get_mut(&agent) {
+            peer.has_room();
+        }
+    }
+
     /// A peer says that its disk has an object. True if that is new.
     pub fn confirmed(&mut self, agent: AgentId, name: &ObjectName) -> bool {
         self.at(agent, name, |peer, slot, object, sequence| peer.confirmed(slot, object, sequence)).unwrap_or(false)
@@ -360,6 +367,13 @@ impl Replication {
         let copies = self.peers.values().filter(holds).count();
         let reachable = self.peers.values().filter(holds).filter(|peer| peer.is_reachable()).count();
         Some(Protection { copies, reachable, of: self.copies })
+    }
+
+    /// Whether a peer holds all that an archive needs.
+    #[must_use]
+    pub fn holds_archive(&self, agent: AgentId, archive: ArchiveId) -> bool {
+        let (Some(needs), Some(peer)) = (self.archives.get(&archive), self.peers.get(&agent)) else { return false };
+        self.needed_by_all.is_within(peer.counted()) && needs.is_within(peer.counted())
     }
 
     /// Whether a peer has everything there is.

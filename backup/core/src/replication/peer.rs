@@ -58,7 +58,7 @@ impl Peer {
     pub(super) fn set_reachable(&mut self, reachable: bool) {
         if reachable && !self.reachable {
             // It came back: what failed before says nothing.
-            (self.failures, self.not_before_ms, self.full) = (0, 0, false);
+            self.has_room();
         }
         if !reachable {
             self.in_flight.clear();
@@ -115,7 +115,8 @@ impl Peer {
     }
 
     pub(super) fn confirmed(&mut self, slot: Slot, object: &Object, sequence: u64) -> bool {
-        (self.failures, self.full) = (0, false);
+        // It takes things: what failed before makes nothing wait.
+        self.has_room();
         let new = !self.counted.contains(slot) && !self.claimed.contains(slot);
         self.holds(slot, object, sequence);
         new
@@ -129,6 +130,11 @@ impl Peer {
         self.full = why == SendFailure::Full;
         let wait_ms = if self.full { FULL_WAIT_MS } else { backoff_ms(self.failures, RETRY_FIRST_MS, RETRY_LIMIT_MS) };
         self.not_before_ms = steady_ms.saturating_add(wait_ms);
+    }
+
+    /// It has room, or failed for another reason that is over.
+    pub(super) fn has_room(&mut self) {
+        (self.failures, self.full, self.not_before_ms) = (0, false, 0);
     }
 
     pub(super) fn distrust(&mut self) {

@@ -44,6 +44,31 @@ fn send_all(replication: &mut Replication, steady_ms: u64) -> BTreeMap<AgentId, 
 }
 
 #[test]
+fn a_peer_that_was_full_goes_on_when_it_takes_something_or_says_that_it_has_room() {
+    let mut replication = replication();
+    replication.due(0);
+    for number in 0..2 {
+        replication.confirmed(FIRST, &thing(number).name);
+    }
+    let packs: Vec<Object> = replication.due(0).iter().filter(|send| send.peer == FIRST).map(|it| it.object).collect();
+    assert_eq!(packs.len(), 2);
+    replication.failed(FIRST, &packs[0].name, SendFailure::Full, 0);
+    assert!(replication.due(1).iter().all(|send| send.peer != FIRST), "it is full");
+    // A smaller one was on its way and fits.
+    replication.confirmed(FIRST, &packs[1].name);
+    let is_sent = |replication: &mut Replication| replication.due(1).iter().any(|send| send.object == packs[0]);
+    assert!(is_sent(&mut replication));
+    replication.failed(FIRST, &packs[0].name, SendFailure::Full, 1);
+    assert!(!is_sent(&mut replication));
+    replication.has_room(FIRST);
+    assert!(is_sent(&mut replication) && !replication.progress(FIRST).unwrap().is_full);
+    assert!(!replication.holds_archive(FIRST, ArchiveId(1)));
+    replication.confirmed(FIRST, &packs[0].name);
+    send_all(&mut replication, 1);
+    assert!(replication.holds_archive(FIRST, ArchiveId(1)));
+}
+
+#[test]
 fn each_peer_gets_all_in_order_once_and_counts_only_then() {
     let mut replication = replication();
     let due = replication.due(0);

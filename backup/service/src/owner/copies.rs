@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dci_proto::AgentId;
 use shoal_backup::replication::SendFailure;
-use shoal_backup::{Object, ObjectName};
+use shoal_backup::{Object, ObjectKind, ObjectName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::OwnerError;
+use super::full::CATALOGUE_BYTES;
 use super::{Owner, Setup, blocking, rate};
 use crate::call::{self, Answer, Ask, CallError, NAMES_LIMIT, No, PIECE_LIMIT_BYTES, Standing};
 
@@ -37,6 +38,7 @@ const SENT_MS: u64 = 5 * 60_000;
 enum Done {
     Tended,
     Fetched,
+    Looked,
     WithPeer,
 }
 
@@ -46,6 +48,9 @@ struct UnderWay {
     tends: bool,
     tended: Option<Instant>,
     fetches: bool,
+    looks: bool,
+    /// When holders without room were asked for it, on the steady clock.
+    looked_ms: Option<u64>,
     /// When peers were chosen, on the steady clock, and who answered then.
     chosen: Option<(u64, Vec<AgentId>)>,
 }
@@ -65,10 +70,11 @@ impl Owner {
                 Some(done) = jobs.join_next() => match done {
                     Ok(Done::Tended) => under_way.tends = false,
                     Ok(Done::Fetched) => under_way.fetches = false,
+                    Ok(Done::Looked) => under_way.looks = false,
                     Ok(Done::WithPeer) => {}
                     Err(error) => {
                         tracing::error!(%error, "work on copies broke off");
-                        (under_way.tends, under_way.fetches) = (false, false);
+                        (under_way.tends, under_way.fetches, under_way.looks) = (false, false, false);
                     }
                 },
             }
@@ -86,10 +92,14 @@ impl Owner {
         let mut reachable: Vec<AgentId> =
             self.parts.network.members().iter().filter(|it| it.away_ms.is_none()).map(|it| it.agent).collect();
         reachable.sort_unstable();
-        let (wants_peers, has_missing) = {
+        let (wants_peers, has_missing, has_full) = {
             let books = setup.books();
             let stuck = books.copies_missing > 0 || books.peers.values().any(|peer| peer.is_full());
-            (stuck || !books.state.distrusted().is_empty(), !books.missing.is_empty())
+            (
+                stuck || !books.state.distrusted().is_empty(),
+                !books.missing.is_empty(),
+                books.full_peers().next().is_some(),
+            )
         };
         let chooses_now = self.choose_now.load(Ordering::Relaxed);
         let is_time = under_way.tended.is_none_or(|at| at.elapsed() >= self.parts.pace.tick);
@@ -108,6 +118,15 @@ impl Owner {
             jobs.spawn(async move {
                 owner.tend_once(&setup, is_due).await;
                 Done::Tended
+            });
+        }
+        let is_time = |at_ms: u64| now_ms.saturating_sub(at_ms) >= self.parts.pace.room_every_ms;
+        if has_full && !under_way.looks && under_way.looked_ms.is_none_or(is_time) {
+            (under_way.looks, under_way.looked_ms) = (true, Some(now_ms));
+            let (owner, setup) = (Arc::clone(self), Arc::clone(setup));
+            jobs.spawn(async move {
+                owner.look_for_room(&setup).await;
+                Done::Looked
             });
         }
         if has_missing && !under_way.fetches {
@@ -240,10 +259,18 @@ impl Owner {
             let peer = books.peer(agent);
             peer.is_busy = false;
             match contacted {
-                Ok(()) => (peer.failures, peer.refuses) = (0, None),
+                Ok(()) => {
+                    (peer.failures, peer.refuses) = (0, None);
+                    peer.full_for_bytes = peer.full_for_bytes.filter(|bytes| *bytes > CATALOGUE_BYTES);
+                    self.note_whole(&mut books, agent);
+                }
                 Err(error) => {
                     tracing::debug!(peer = %agent.fingerprint(), %error, "a holder was not reached");
                     peer.refuses = match &error {
+                        CallError::No { no: No::Full, .. } => {
+                            self.note_full(peer, CATALOGUE_BYTES);
+                            None
+                        }
                         CallError::No { reason, .. } => Some(reason.clone()),
                         CallError::Unreachable(_) | CallError::Malformed(_) => None,
                     };
@@ -354,6 +381,10 @@ impl Owner {
                     peer.refuses = None;
                     peer.full_for_bytes = peer.full_for_bytes.filter(|bytes| object.size_bytes < *bytes);
                     peer.partial.remove(&object.name);
+                    // Snapshots come last.
+                    if object.kind == ObjectKind::Snapshot || books.replication.is_full_copy(agent) {
+                        self.note_whole(&mut books, agent);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(peer = %agent.fingerprint(), object = %object.name, %error, "an object was not sent");
@@ -367,10 +398,7 @@ impl Owner {
                     books.replication.failed(agent, &object.name, why, steady_ms);
                     let peer = books.peer(agent);
                     if why == SendFailure::Full {
-                        if !peer.is_full() {
-                            self.choose_now.store(true, Ordering::Relaxed);
-                        }
-                        peer.full_for_bytes = Some(peer.full_for_bytes.unwrap_or(u64::MAX).min(object.size_bytes));
+                        self.note_full(peer, object.size_bytes);
                     }
                     if why == SendFailure::Refused {
                         // It may not be a holder any more, or know less of the catalogue than was thought.

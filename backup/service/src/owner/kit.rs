@@ -4,6 +4,7 @@ use std::fmt;
 
 use dci_proto::AgentId;
 use serde::Serialize;
+use shoal_backup::ArchiveId;
 
 use super::passphrase::Passphrase;
 
@@ -31,6 +32,8 @@ pub struct KitPeer {
     pub name: String,
     /// Where it listens.
     pub addresses: Vec<String>,
+    /// The newest archive of which it has all; `None`: it has none wholly yet, and nothing can be restored from it alone.
+    pub whole_archive: Option<ArchiveId>,
 }
 
 impl fmt::Debug for Kit {
@@ -47,11 +50,22 @@ impl Kit {
     }
 }
 
+/// A copy in a line.
+fn copy(peer: &KitPeer, newest: Option<ArchiveId>) -> String {
+    let has = match peer.whole_archive {
+        None => ": not whole yet, do not count on it".to_owned(),
+        Some(archive) if Some(archive) < newest => format!(": up to archive {}", archive.0),
+        Some(_) => String::new(),
+    };
+    format!("  {} ({}){has}\n", peer.name, peer.addresses.join(", "))
+}
+
 fn text(passphrase: &Passphrase, owner: AgentId, host: &str, peers: &[KitPeer]) -> String {
     let copies = if peers.is_empty() {
         "  No PC holds a copy yet. Print this kit again when `shoal backup status` names some.\n".to_owned()
     } else {
-        peers.iter().map(|peer| format!("  {} ({})\n", peer.name, peer.addresses.join(", "))).collect()
+        let newest = peers.iter().filter_map(|peer| peer.whole_archive).max();
+        peers.iter().map(|peer| copy(peer, newest)).collect()
     };
     format!(
         "RECOVERY KIT of {host}\n\
@@ -89,8 +103,21 @@ mod tests {
     #[test]
     fn it_says_all_that_is_needed_and_its_debug_says_no_passphrase() {
         let passphrase = Passphrase::generate().unwrap();
-        let peer = KitPeer { agent: AgentId([2; 32]), name: "den".into(), addresses: vec!["10.0.0.7:4920".into()] };
-        let kit = Kit::new(passphrase.clone(), AgentId([1; 32]), "desk", vec![peer]);
+        let peer = |name: &str, whole_archive: Option<u64>| KitPeer {
+            agent: AgentId([2; 32]),
+            name: name.into(),
+            addresses: vec!["10.0.0.7:4920".into()],
+            whole_archive: whole_archive.map(ArchiveId),
+        };
+        let peers = vec![peer("den", Some(7)), peer("attic", Some(5)), peer("barn", None)];
+        let kit = Kit::new(passphrase.clone(), AgentId([1; 32]), "desk", peers);
+        for line in [
+            "  den (10.0.0.7:4920)\n",
+            "  attic (10.0.0.7:4920): up to archive 5\n",
+            "  barn (10.0.0.7:4920): not whole yet",
+        ] {
+            assert!(kit.text.contains(line), "{line}");
+        }
         for needed in
             [passphrase.as_str(), &AgentId([1; 32]).to_string(), "den (10.0.0.7:4920)", "shoal restore", "restic -r"]
         {

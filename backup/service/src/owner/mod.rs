@@ -10,6 +10,7 @@
 //! room        the disk is full: what came to no archive is given up
 //! watching    the continuous mode: changed files begin a run within seconds
 //! peers       who holds copies                       copies  what peers lack is sent
+//! full        holders without room, and those that have some again
 //! proofs      challenges                             drills  restoring is tried, by another PC
 //! answering   what others ask                        fetching  what this PC lost comes back
 //! ```
@@ -28,6 +29,7 @@ mod copies;
 mod drills;
 mod error;
 mod fetching;
+mod full;
 mod kit;
 mod passphrase;
 mod peers;
@@ -86,6 +88,8 @@ pub struct Pace {
     pub settle: Duration,
     /// Peers are chosen anew after this time, on the steady clock.
     pub choose_every_ms: u64,
+    /// A peer that has no room is asked again after this time.
+    pub room_every_ms: u64,
     /// A peer's list of what it holds is taken anew after this time.
     pub report_every_ms: u64,
     /// Each peer is challenged after this time.
@@ -99,6 +103,7 @@ impl Default for Pace {
             patience: Duration::from_secs(30),
             settle: Duration::from_secs(3),
             choose_every_ms: 5 * 60_000,
+            room_every_ms: 30_000,
             report_every_ms: 60 * 60_000,
             challenge_every_ms: 10 * 60_000,
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use dci_proto::AgentId;
 use futures::StreamExt as _;
-use shoal_backup::peers::{Candidate, Choice, MachineId, Share, Unusable, Wanted, choose};
+use shoal_backup::peers::{Candidate, Choice, CopyState, MachineId, Share, Unusable, Wanted, choose};
 
 use super::books::Books;
 use super::stored::Holder;
@@ -18,6 +18,8 @@ use crate::network::Member;
 const ASKED_AT_ONCE: usize = 16;
 /// Members that are asked, at most.
 const MEMBERS_LIMIT: usize = 1_024;
+/// When somebody who was chosen refuses, others are chosen, so many times.
+const ROUNDS: usize = 4;
 
 impl Owner {
     /// Looks at everybody; who begins and who ends is noted and told.
@@ -42,16 +44,34 @@ impl Owner {
                 _ => None,
             })
             .collect();
-        let choice = {
+        let had_none = {
             let mut books = setup.books();
-            books.note_rooms(&members, &rooms);
-            let choice = self.choice(&books, &members, &rooms);
-            books.unusable = choice.unusable.iter().map(|(agent, why)| (*agent, said(*why).to_owned())).collect();
-            choice
+            books.note_members(&members);
+            books.note_room(&rooms)
         };
-        let mut missing = choice.missing;
-        for agent in choice.begin {
-            missing += usize::from(!self.ask_to_hold(setup, agent).await);
+        if had_none {
+            self.wake_copies.notify_one();
+        }
+        let (mut refused, mut choice, mut missing) = (BTreeSet::new(), Choice::default(), 0);
+        for _ in 0..ROUNDS {
+            choice = {
+                let mut books = setup.books();
+                let choice = self.choice(&books, &members, &rooms, &refused);
+                books.unusable = choice.unusable.iter().map(|(agent, why)| (*agent, said(*why).to_owned())).collect();
+                choice
+            };
+            missing = choice.missing;
+            let before = refused.len();
+            for agent in &choice.begin {
+                if !self.ask_to_hold(setup, *agent).await {
+                    refused.insert(*agent);
+                    missing += 1;
+                }
+            }
+            // Somebody else may.
+            if refused.len() == before {
+                break;
+            }
         }
         let mut books = setup.books();
         books.copies_missing = missing;
@@ -66,7 +86,14 @@ impl Owner {
         books.save_or_warn();
     }
 
-    fn choice(&self, books: &Books, members: &[Member], rooms: &BTreeMap<AgentId, Room>) -> Choice {
+    /// Who begins and who ends, if those that refused are not asked again.
+    fn choice(
+        &self,
+        books: &Books,
+        members: &[Member],
+        rooms: &BTreeMap<AgentId, Room>,
+        refused: &BTreeSet<AgentId>,
+    ) -> Choice {
         let candidate = |member: &Member| {
             let kept = books.state.holders.get(&member.agent).map(|holder| holder.room.clone());
             // Of one that holds a copy and said nothing yet the best is thought.
@@ -85,7 +112,8 @@ impl Owner {
                 is_distrusted: books.state.distrusted().contains(&member.agent),
             })
         };
-        let candidates: Vec<Candidate> = members.iter().filter_map(candidate).collect();
+        let askable = members.iter().filter(|member| !refused.contains(&member.agent));
+        let candidates: Vec<Candidate> = askable.filter_map(candidate).collect();
         let wanted = Wanted {
             owner: self.own(),
             machine: self.parts.machine_id,
@@ -94,27 +122,18 @@ impl Owner {
             size_bytes: books.catalogue.state().size_bytes(),
             assigned: books.plan.assigned.clone(),
         };
-        // One that has no room for what it lacks counts as none until others have everything; what it has is not given up
-        // before. Whom an admin assigned stays.
-        let is_stuck = |agent: &AgentId| {
-            let full = books.peers.get(agent).is_some_and(|peer| peer.is_full() || peer.refuses.is_some());
-            full && !books.replication.is_full_copy(*agent) && !books.plan.assigned.contains(agent)
+        let state = |agent: AgentId| {
+            let peer = books.peers.get(&agent);
+            let refuses = peer.is_some_and(|peer| peer.is_full() || peer.refuses.is_some());
+            let lacks_bytes = books.replication.progress(agent).map_or(0, |progress| progress.lacks_bytes);
+            let coming = peer.into_iter().flat_map(|peer| &peer.sending);
+            let coming = coming.filter_map(|name| books.catalogue.state().get(name)).map(|object| object.size_bytes);
+            let share = rooms.get(&agent).map(|room| &room.share);
+            CopyState::of(books.replication.is_full_copy(agent), refuses, lacks_bytes, coming.sum(), share)
         };
-        let all: BTreeSet<AgentId> = books.replication.peers().collect();
-        let holders: BTreeMap<AgentId, bool> = all
-            .iter()
-            .filter(|agent| !is_stuck(agent))
-            .map(|agent| (*agent, books.replication.is_full_copy(*agent)))
-            .collect();
-        let candidates: Vec<Candidate> =
-            candidates.into_iter().filter(|it| !all.contains(&it.agent) || !is_stuck(&it.agent)).collect();
-        let mut choice = choose(&wanted, &candidates, &holders);
-        choice.begin.retain(|agent| !all.contains(agent));
-        let whole = holders.iter().filter(|(agent, whole)| **whole && !choice.end.contains(agent)).count();
-        if whole >= wanted.copies {
-            choice.end.extend(all.iter().filter(|agent| is_stuck(agent)));
-        }
-        choice
+        let holders: BTreeMap<AgentId, CopyState> =
+            books.replication.peers().map(|agent| (agent, state(agent))).collect();
+        choose(&wanted, &candidates, &holders)
     }
 
     /// Asks one to hold a copy; true if it does.
@@ -182,11 +201,8 @@ impl Owner {
 }
 
 impl Books {
-    fn note_rooms(&mut self, members: &[Member], rooms: &BTreeMap<AgentId, Room>) {
+    fn note_members(&mut self, members: &[Member]) {
         for (agent, holder) in &mut self.state.holders {
-            if let Some(room) = rooms.get(agent) {
-                holder.room = Some(room.clone());
-            }
             if let Some(member) = members.iter().find(|member| member.agent == *agent) {
                 let Holder { name, addresses, .. } = holder;
                 name.clone_from(&member.name);

@@ -138,6 +138,7 @@ impl Owner {
                 agent: *agent,
                 name: member.map_or_else(|| holder.name.clone(), |member| member.name.clone()),
                 addresses: known(member.map(|member| member.addresses.as_slice())),
+                whole_archive: holder.whole_archive,
             }
         });
         let peers: Vec<KitPeer> = peers.collect();

@@ -64,6 +64,8 @@ pub(super) struct State {
 pub(super) struct Holder {
     /// What it last said that it gives: it may be away when that matters.
     pub(super) room: Option<Room>,
+    /// The newest archive of which it was known to have all; it may be away when that matters.
+    pub(super) whole_archive: Option<ArchiveId>,
     /// What it was called.
     pub(super) name: String,
     /// Where it listened.

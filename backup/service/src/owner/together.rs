@@ -86,6 +86,7 @@ impl Owner {
             );
         }
         books.compact(&self.hand, wall_ms)?;
+        books.note_whole_archives();
         books.save()
     }
 

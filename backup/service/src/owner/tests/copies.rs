@@ -79,6 +79,84 @@ async fn a_peer_that_is_full_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_was_full_goes_on_when_it_has_room_and_counts_in_the_kit_only_then() {
+    let mut pool = Pool::new(1);
+    pool.choose_by_events().await;
+    pool.join(3, 64 * 1024);
+    pool.write("large", &noise(3, 2 << 20));
+    pool.init().await;
+    pool.until("peers", |status| status.peers.len() == 2).await;
+    pool.owner().ask_run(Mode::Snapshot).unwrap();
+    let is_full = |status: &OwnerStatus| {
+        status.peers.iter().any(|peer| peer.is_full && !peer.is_whole) && status.peers.iter().any(|peer| peer.is_whole)
+    };
+    let status = pool.until("a full peer", is_full).await;
+    assert!(status.peers.iter().all(|peer| peer.refuses.is_none()), "it is told once");
+    let whole = |pool: &Pool| -> Vec<(u8, bool)> {
+        let peers = pool.owner().kit().unwrap().peers;
+        peers.iter().map(|peer| (peer.agent.0[0], peer.whole_archive.is_some())).collect()
+    };
+    assert_eq!(whole(&pool), [(2, true), (3, false)]);
+    assert!(pool.owner().kit().unwrap().text.contains("pc-3 (): not whole yet"));
+    // It is asked, and told as full all the time.
+    let looks = || pool.hub.calls().iter().filter(|(_, to, ask)| *to == agent(3) && *ask == Ask::Room).count();
+    pool.until("looks", |_| looks() > 3).await;
+    assert!(is_full(&pool.status()));
+    pool.gives(3, ROOM_BYTES);
+    let is_protected = |status: &OwnerStatus| status.newest.as_ref().is_some_and(|newest| newest.copies == 2);
+    pool.until("the copy", is_protected).await;
+    pool.until("the kit", |_| whole(&pool) == [(2, true), (3, true)]).await;
+    // What is known of a peer that is away is known after a restart.
+    pool.hub.set_away(agent(3), true);
+    pool.restart().await;
+    assert_eq!(whole(&pool), [(2, true), (3, true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_are_full_are_replaced_also_by_one_with_just_enough_room() {
+    let mut pool = Pool::new(0);
+    for number in [2, 3] {
+        pool.join(number, 64 * 1024);
+    }
+    pool.write("large", &noise(3, 2 << 20));
+    pool.init().await;
+    pool.until("peers", |status| status.peers.len() == 2).await;
+    pool.owner().ask_run(Mode::Snapshot).unwrap();
+    let full = |status: &OwnerStatus| status.peers.iter().filter(|peer| peer.is_full).count();
+    pool.until("full peers", |status| full(status) == 2).await;
+    // One of them refuses: another one is asked at once.
+    pool.hub.twist(
+        agent(5),
+        Arc::new(|_, ask, reply| match ask {
+            Ask::Hold => Err(CallError::no(crate::call::No::Refused, "it is set up anew")),
+            _ => reply,
+        }),
+    );
+    pool.join(4, ROOM_BYTES);
+    pool.join(5, ROOM_BYTES);
+    pool.join(6, pool.status().repository_bytes * 6 / 5);
+    pool.until("copies", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
+    pool.until("their end", |status| status.peers.len() == 2).await;
+    assert_eq!(pool.peers(), BTreeSet::from([4, 6]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_an_assigned_one_replaces_ends_as_soon_as_that_one_is_whole() {
+    let mut pool = Pool::new(2);
+    pool.choose_by_events().await;
+    pool.write("large", &noise(3, 2 << 20));
+    pool.init().await;
+    pool.back_up().await;
+    pool.join(4, ROOM_BYTES);
+    let plan = Plan { assigned: vec![agent(4)], ..(*pool.owner().plan().unwrap()).clone() };
+    pool.owner().set_plan(plan).unwrap();
+    let is_whole = |peer: &crate::owner::PeerCopy| peer.agent == agent(4) && peer.is_whole;
+    pool.until("the assigned one", |status| status.peers.iter().any(is_whole)).await;
+    pool.until("an end", |status| status.peers.len() == 2).await;
+    assert!(pool.peers().contains(&4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_left_the_pool_is_replaced() {
     let pool = Pool::new(3);
     pool.write("letter.txt", b"Dear Ana,\n");

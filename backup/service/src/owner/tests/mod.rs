@@ -94,6 +94,7 @@ struct Pool {
     agent: Arc<OwnerAgent>,
     holders: Vec<(AgentId, Holder, Arc<dyn Answers>)>,
     running: Option<(CancellationToken, JoinHandle<()>)>,
+    choose_every_ms: u64,
     _agent: Arc<dyn Answers>,
 }
 
@@ -116,6 +117,7 @@ impl Pool {
             agent: owner_agent,
             holders: Vec::new(),
             running: None,
+            choose_every_ms: 60_000,
             _agent: answers,
         };
         (0..holders).for_each(|index| pool.join(index + 2, ROOM_BYTES));
@@ -137,6 +139,12 @@ impl Pool {
         let answers: Arc<dyn Answers> = Arc::new(holder.clone());
         self.hub.join(agent(number), &answers);
         self.holders.push((agent(number), holder, answers));
+    }
+
+    /// An agent gives more, or less, from now on.
+    fn gives(&mut self, number: u8, limit_bytes: u64) {
+        self.holders.retain(|(known, ..)| *known != agent(number));
+        self.join(number, limit_bytes);
     }
 
     fn folder(&self) -> PathBuf {
@@ -163,7 +171,8 @@ impl Pool {
                 tick: Duration::from_millis(20),
                 patience: Duration::from_secs(5),
                 settle: Duration::from_millis(100),
-                choose_every_ms: 60_000,
+                choose_every_ms: self.choose_every_ms,
+                room_every_ms: 10_000,
                 report_every_ms: 60 * 60_000,
                 challenge_every_ms: 1_000,
             },
@@ -188,6 +197,12 @@ impl Pool {
     async fn restart(&mut self) {
         self.stop().await;
         self.start();
+    }
+
+    /// From now on peers are chosen when something happens, never because time passed.
+    async fn choose_by_events(&mut self) {
+        self.choose_every_ms = u64::MAX;
+        self.restart().await;
     }
 
     fn owner(&self) -> Arc<Owner> {
