@@ -81,15 +81,23 @@ impl Owner {
 
     /// Until there is another plan.
     async fn watch_on(&self, is_watched: bool, shutdown: &CancellationToken) {
+        // Events up to here have led to a run.
+        let mut handled = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.dirty.plan.notified() => return,
-                () = self.dirty.event.notified() => {}
+                // That of an event which came while others settled is stored.
+                () = self.dirty.event.notified() => {
+                    if handled == Some(self.dirty.events.load(Ordering::Relaxed)) {
+                        continue;
+                    }
+                }
                 () = tokio::time::sleep(LOOK_AGAIN), if !is_watched => {}
             }
             for _ in 0..SETTLE_LIMIT {
                 let before = self.dirty.events.load(Ordering::Relaxed);
+                handled = Some(before);
                 tokio::time::sleep(self.parts.pace.settle).await;
                 if self.dirty.events.load(Ordering::Relaxed) == before {
                     break;

@@ -90,6 +90,28 @@ async fn a_run_that_another_program_stands_in_the_way_of_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_continuous_mode_makes_one_archive_of_a_change() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    let mut plan = pool.plan();
+    plan.continuous = true;
+    let kit = pool.owner().init(plan).await.unwrap();
+    pool.until("the first", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
+    for number in 2..5 {
+        pool.write(&format!("letter-{number}.txt"), b"Dear Bob,\n");
+        pool.until("its archive", |status| {
+            status.newest.as_ref().is_some_and(|newest| newest.files == number && newest.copies == 2)
+        })
+        .await;
+        assert_eq!(pool.status().archives, number);
+        // Nothing that is kept of it changes.
+        let path = pool.home().join("letter.txt");
+        fs::set_permissions(&path, fs::metadata(&path).unwrap().permissions()).unwrap();
+    }
+    assert_eq!(pool.restored(&pool.folder().join("repo"), kit.passphrase.as_str()), pool.files());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changed_files_are_on_the_peers_within_seconds_and_fold_into_the_next_archive() {
     let pool = Pool::new(2);
     pool.write("letter.txt", b"Dear Ana,\n");
