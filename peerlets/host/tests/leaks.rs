@@ -125,6 +125,29 @@ async fn it_sees_the_systems_files_and_those_its_manifest_names_and_no_others() 
 }
 
 #[tokio::test]
+async fn what_one_writes_into_a_folder_of_its_rights_another_one_reads_and_goes_on_with() {
+    let others = common::open_folder();
+    std::fs::set_permissions(others.path(), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let folder = others.path().display();
+    // The first stays until the second is done: while both are there they have different users.
+    let first = sh(&format!(
+        "echo one > {folder}/part && mv {folder}/part {folder}/list; until [ -e {folder}/go ]; do sleep 0.01; done"
+    ));
+    let second = sh(&format!(
+        "until [ -e {folder}/list ]; do sleep 0.01; done; echo two >> {folder}/list; cat {folder}/list; touch {folder}/go"
+    ));
+    let rights = format!("[rights]\nwrite = [\"{folder}\"]\n");
+    let (first, second) = (first + &rights, second + &rights);
+    let rig = Rig::new(&[("first", &first, &[]), ("second", &second, &[])]).await;
+    let (begun, done) = (rig.send("first", "go").await, rig.send("second", "go").await);
+    let (replies, verdict) = all(done).await;
+    assert_eq!(replies.concat(), "one\ntwo\n", "{verdict:?}");
+    assert!(matches!(all(begun).await.1, Verdict::Handled { .. }));
+    let list = std::fs::metadata(others.path().join("list")).expect("it is there");
+    assert_eq!(list.permissions().mode() & 0o777, 0o664, "the folder's owner reads it too");
+}
+
+#[tokio::test]
 async fn it_opens_no_connections_unless_its_manifest_says_so() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("a port").port();

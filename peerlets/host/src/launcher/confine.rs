@@ -40,14 +40,15 @@ fn become_program(spec: &Spec) -> Result<Infallible, String> {
     setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
     std::env::set_current_dir(&spec.scratch)
         .map_err(|error| format!("cannot work in {}: {error}", spec.scratch.display()))?;
-    // Private to the program's user.
-    umask(Mode::RWXG | Mode::RWXO);
+    // What it writes into a folder that others have as well is for them too: for the next program, which has another user, and for who owns
+    // the folder. Its working directory lets nobody else in. Anything else is private to the program's user.
+    umask(if spec.write.is_empty() { Mode::RWXG | Mode::RWXO } else { Mode::WOTH });
     // Not offered by every kernel, and only a preference.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let mut command = Command::new(&spec.program);
     command.args(&spec.arguments).env_clear().envs(spec.environment.iter().map(|(name, value)| (name, value)));
-    if let Some(id) = spec.id {
-        command.uid(id).gid(id);
+    if let (Some(id), Some(group)) = (spec.id, spec.group) {
+        command.uid(id).gid(group);
     }
     // Whatever the agent, or who started it, has left open to be inherited.
     close_fds::set_fds_cloexec(FIRST_OTHER_DESCRIPTOR, &[]);

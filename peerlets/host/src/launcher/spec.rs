@@ -27,8 +27,10 @@ pub struct Spec {
     pub folder: PathBuf,
     /// Its working directory, which it may write.
     pub scratch: PathBuf,
-    /// The user and group it runs as; `None`: the agent's.
+    /// The user it runs as; `None`: the agent's.
     pub id: Option<u32>,
+    /// The group it runs as; `None`: the agent's. Its user's own, or that of all programs that write where others read.
+    pub group: Option<u32>,
     /// Bytes of private, writable memory of each process.
     pub memory_bytes: u64,
     /// Bytes of one file.

@@ -176,6 +176,7 @@ fn spec(
         folder: installed.folder.clone(),
         scratch: scratch.to_owned(),
         id,
+        group: users.group(id, !manifest.rights.write.is_empty()),
         memory_bytes: manifest.limits.memory_mib * MIB,
         file_bytes: manifest.limits.file_mib * MIB,
         processes: manifest.limits.processes,

@@ -73,6 +73,12 @@ impl Users {
         Ok(Some(Lease { id, users: Arc::clone(self) }))
     }
 
+    /// The group of a program that has a user of its own: that user's, or, where it writes outside of its working directory, one that
+    /// all such programs share, so that one goes on with what another one wrote.
+    pub(super) fn group(&self, id: Option<u32>, writes_elsewhere: bool) -> Option<u32> {
+        if writes_elsewhere { id.and(self.first_id).map(|first| first + IDS) } else { id }
+    }
+
     /// The limit of processes that the kernel is told, for a program that may have so many.
     pub(super) fn processes(&self, id: Option<u32>, limit: u64) -> u64 {
         if id.is_some() { limit } else { self.own_processes() + limit + OTHERS_SLACK }
