@@ -73,6 +73,26 @@ fn we_read_and_restore_archives_that_restic_made_and_go_on_in_its_repository() {
 }
 
 #[test]
+fn chunks_of_large_files_end_where_restics_do() {
+    let place = Place::new();
+    fs::write(place.home().join("noise"), noise(5, 24 << 20)).unwrap();
+    let text: String = (0..400_000_u64).map(|line| format!("{line} and {}\n", line * line % 1_009)).collect();
+    fs::write(place.home().join("text"), text).unwrap();
+    let theirs = place.path("theirs");
+    for arguments in [["init", "--repository-version", "2"].as_slice(), &["backup", place.home().to_str().unwrap()]] {
+        let mut command = std::process::Command::new("restic");
+        command.arg("-r").arg(&theirs).arg("--no-cache").args(arguments).env("RESTIC_PASSWORD", PASSPHRASE);
+        let output = command.output().expect("restic is needed for this test: `apt-get install restic`");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Another host's: there is no parent, everything is read and cut again.
+    let ours = Place { engine: Engine::open(&theirs, PASSPHRASE).unwrap(), ..place };
+    let made = ours.back_up();
+    let added: u64 = made.added.iter().map(|object| object.size_bytes).sum();
+    assert!(added < 100_000, "{added} bytes of chunks that restic did not have");
+}
+
+#[test]
 fn holes_come_back_as_holes() {
     use std::os::unix::fs::MetadataExt;
     let place = Place::new();

@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shoal-volume", &["dci-proto", "shoal-ledger", "shoal-placement"]),
     ("shoal-dav", &["dci-proto", "shoal-ledger", "shoal-placement", "shoal-volume"]),
     ("shoal-backup", &["dci-proto"]),
+    ("rustic_cdc", &[]),
     ("shoal-archive", &["shoal-backup"]),
     ("shoal-backup-service", &["dci-proto", "shoal-archive", "shoal-backup", "shoal-files"]),
     ("shoal-flow", &[]),
