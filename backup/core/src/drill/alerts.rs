@@ -96,6 +96,20 @@ pub fn alerts(facts: &AlertFacts) -> Vec<Alert> {
     alerts
 }
 
+impl Alert {
+    /// In words, with peers called as people call them.
+    #[must_use]
+    pub fn said(&self, name: impl Fn(AgentId) -> String) -> String {
+        match self {
+            Self::Distrusted(peer) => {
+                format!("{} gave wrong bytes: its copy counts for nothing until it is proven", name(*peer))
+            }
+            Self::Full(peer) => format!("{} has no room for more", name(*peer)),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,14 +130,9 @@ impl fmt::Display for Alert {
             Self::DrillFailed { bad_files, .. } => {
                 write!(f, "the last restore drill failed: {bad_files} files did not come back as they were")
             }
-            Self::Distrusted(peer) => {
-                write!(
-                    f,
-                    "peer {} gave wrong bytes: its copy counts for nothing until it is proven",
-                    peer.fingerprint()
-                )
+            Self::Distrusted(_) | Self::Full(_) => {
+                f.write_str(&self.said(|peer| format!("peer …{}", peer.fingerprint())))
             }
-            Self::Full(peer) => write!(f, "peer {} has no room for more", peer.fingerprint()),
         }
     }
 }
@@ -162,6 +171,8 @@ mod tests {
             Alert::Full(peer),
         ];
         assert_eq!(alerts(&bad), expected);
+        assert_eq!(expected[4].said(|_| "lab-2".to_owned()), "lab-2 has no room for more");
+        assert_eq!(expected[4].to_string(), format!("peer …{} has no room for more", peer.fingerprint()));
         assert!(expected[1].to_string().contains("snapshot was made 72 hours ago"));
     }
 }

@@ -19,6 +19,7 @@ use shoal_backup::schedule::{Mode, Scheduler};
 use shoal_backup::{ArchiveId, Now, Object, ObjectKind, ObjectName};
 
 use super::error::OwnerError;
+use super::requests::Requests;
 use super::runs::Running;
 use super::stored::{self, State};
 use crate::files::CatalogueFile;
@@ -114,6 +115,7 @@ pub(super) struct Books {
     pub(super) paused_until_ms: Option<u64>,
     /// A run that its owner asked for and that has not begun.
     pub(super) asked_run: Option<Mode>,
+    pub(super) requests: Requests,
     /// An archive that its owner asked for: it goes to the peers on battery, too.
     pub(super) asked_archive: Option<ArchiveId>,
 }
@@ -160,6 +162,7 @@ impl Books {
             gave_up_ms: None,
             paused_until_ms: None,
             asked_run: None,
+            requests: Requests::default(),
             asked_archive: None,
         };
         books.begin_replication()?;

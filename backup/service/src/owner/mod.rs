@@ -8,6 +8,7 @@
 //! together    catalogue and repository are brought together, whatever was cut short
 //! schedule    when a run begins                      runs    a run        aging  archives go
 //! room        the disk is full: what came to no archive is given up
+//! requests    what became of a run that somebody asked for
 //! watching    the continuous mode: changed files begin a run within seconds
 //! peers       who holds copies                       copies  what peers lack is sent
 //! full        holders without room, and those that have some again
@@ -35,6 +36,7 @@ mod passphrase;
 mod peers;
 mod proofs;
 mod rate;
+mod requests;
 mod room;
 mod runs;
 mod schedule;
@@ -72,7 +74,7 @@ pub use drills::LocalDrill;
 pub use error::OwnerError;
 pub use kit::{Kit, KitPeer};
 pub use passphrase::Passphrase;
-pub use runs::Asked;
+pub use requests::{Asked, Requested};
 pub use status::{
     AlertStatus, ArchiveStatus, LastRun, NextRun, OwnerStatus, PeerCopy, RunStatus, UnusablePeer, WaitsFor,
 };
@@ -267,17 +269,23 @@ impl Owner {
     pub fn ask_run(&self, mode: Mode) -> Result<Asked, OwnerError> {
         let setup = self.setup()?;
         let mut books = setup.books();
-        let asked = match &books.run {
-            Some(run) if run.mode >= mode => Asked::IsOn(run.archive),
+        let request = books.requests.begin(self.now().wall_ms);
+        let on = books.run.as_ref().map(|run| (run.mode, run.archive));
+        let is_that = match &mut books.run {
+            Some(run) if run.mode >= mode => {
+                run.requests.push(request);
+                true
+            }
             _ => {
                 books.scheduler.ask(mode);
                 books.asked_run = books.asked_run.max(Some(mode));
-                Asked::Begins
+                books.requests.wait(request);
+                false
             }
         };
         drop(books);
         self.wake_schedule.notify_one();
-        Ok(asked)
+        Ok(Asked { request, on, is_that })
     }
 
     /// The run that is on ends without an archive. What it packed stays and is used by the next one.

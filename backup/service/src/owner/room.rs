@@ -101,6 +101,8 @@ impl Owner {
             let archive = shoal_backup::ArchiveId(books.state.next_archive);
             let error = Some(self.is_full_there(&lack));
             let last = LastRun { mode, archive, began_ms: now.wall_ms, error, ..LastRun::default() };
+            let requests = books.requests.take();
+            books.requests.end(requests, &last);
             books.state.last_run = Some(last);
             books.save_or_warn();
         }
@@ -110,6 +112,11 @@ impl Owner {
     pub(super) fn lack_of_room(&self, books: &Books, now: Now, asked: bool) -> Option<NoRoom> {
         let (free_bytes, needed_bytes) = (self.free_bytes(), books.room.needs_bytes(asked, now.steady_ms));
         (free_bytes < needed_bytes).then_some(NoRoom { free_bytes, needed_bytes })
+    }
+
+    /// Why a run ended that the disk was too full for.
+    pub(super) fn ran_full(&self) -> String {
+        format!("the disk of {} is full: there was no room for all of it", self.parts.data.display())
     }
 
     fn is_full_there(&self, lack: &NoRoom) -> String {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use shoal_archive::{ArchiveError, BackUp, BackedUp, Progress, Repository, Watch};
 use shoal_backup::ArchiveId;
 use shoal_backup::plan::Pause;
@@ -28,22 +27,14 @@ const TELL_LEAST: Duration = Duration::from_secs(2);
 /// The reading threads stand still for this time before they look again.
 const STILL: Duration = Duration::from_millis(100);
 
-/// What became of the wish for a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Asked {
-    /// It begins as soon as what waits for peers lets it.
-    Begins,
-    /// One that does as much is on, and makes this archive.
-    IsOn(ArchiveId),
-}
-
 /// A run that is on.
 pub(super) struct Running {
     pub(super) mode: Mode,
     pub(super) is_continuous: bool,
     /// Its owner asked for it: it waits for nothing.
     pub(super) is_asked: bool,
+    /// Who asked for it, by number.
+    pub(super) requests: Vec<u64>,
     pub(super) archive: ArchiveId,
     pub(super) began_ms: u64,
     pub(super) watch: Arc<Watch>,
@@ -164,6 +155,8 @@ impl Owner {
                 let archive = ArchiveId(books.state.next_archive);
                 let (began_ms, error) = (now.wall_ms, Some(error.to_string()));
                 let last = LastRun { mode, is_continuous, archive, began_ms, error, ..LastRun::default() };
+                let requests = books.requests.take();
+                books.requests.end(requests, &last);
                 books.state.last_run = Some(last);
                 return false;
             }
@@ -214,7 +207,11 @@ impl Owner {
         } else if made.is_ok() {
             books.room.forget();
         }
-        let asked = books.run.take().is_some_and(|run| run.is_asked);
+        let run = books.run.take();
+        let asked = run.as_ref().is_some_and(|run| run.is_asked);
+        if let (Some(run), Some(last)) = (run, &last) {
+            books.requests.end(run.requests, last);
+        }
         if asked && made.is_ok() {
             books.asked_archive = Some(number);
         }
@@ -234,7 +231,9 @@ impl Owner {
         if made.is_ok() && !is_continuous {
             (0..=mode as usize).for_each(|index| books.state.ended_well_ms[index] = Some(now.wall_ms));
         }
-        books.state.last_run = last.or(books.state.last_run.take());
+        if is_new || made.is_err() {
+            books.state.last_run = last.or(books.state.last_run.take());
+        }
         books.save_or_warn();
         is_new
     }
@@ -259,7 +258,9 @@ impl Owner {
             let held = Arc::clone(&reins);
             Arc::new(Watch::new(Arc::clone(&reins.cancelled), move |_: Progress| held.hold()))
         };
+        let requests = if is_asked { books.requests.take() } else { Vec::new() };
         books.run = Some(Running {
+            requests,
             mode,
             is_continuous,
             is_asked,
@@ -326,7 +327,10 @@ impl Owner {
         match made {
             Ok(made) if !made.is_new => {
                 tracing::debug!("a backup found nothing that changed");
-                return None;
+                // Who asked meanwhile has what there is in the archive before.
+                last.archive = made.archive.number.unwrap_or_default();
+                last.files = made.archive.files;
+                last.bytes = made.archive.bytes;
             }
             Ok(made) => {
                 last.files = made.archive.files;
@@ -342,7 +346,10 @@ impl Owner {
                     OwnerError::Archive(ArchiveError::Cancelled) => tracing::info!("a backup was ended"),
                     error => tracing::error!(%error, "a backup failed"),
                 }
-                last.error = Some(error.to_string());
+                last.error = Some(match error.is_full() {
+                    true => self.ran_full(),
+                    false => error.to_string(),
+                });
             }
         }
         Some(last)

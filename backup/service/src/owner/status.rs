@@ -222,6 +222,8 @@ pub struct PeerCopy {
 pub struct UnusablePeer {
     /// Which.
     pub agent: AgentId,
+    /// As people call it.
+    pub name: String,
     /// Why.
     pub why: String,
 }

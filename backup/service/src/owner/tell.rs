@@ -1,5 +1,6 @@
 //! What a person is told, put together from the books.
 
+use dci_proto::AgentId;
 use shoal_archive::Archive;
 use shoal_backup::Now;
 use shoal_backup::drill::{Alert, AlertFacts, alerts, full_restore_ms};
@@ -26,7 +27,7 @@ impl Owner {
         let next_run = setup.books().scheduler.next_ms(now, &self.parts.machine.zone());
         let books = setup.books();
         let newest = books.newest().map(|archive| books.tell_archive(archive));
-        let alerts = books.alerts(now);
+        let alerts = books.alerts(now, &members);
         let peers: Vec<PeerCopy> =
             books.replication.peers().map(|agent| books.tell_peer(agent, &members, now)).collect();
         let unsent_bytes = peers.iter().map(|peer| peer.lacks_bytes).sum();
@@ -51,7 +52,11 @@ impl Owner {
             unusable: books
                 .unusable
                 .iter()
-                .map(|(agent, why)| UnusablePeer { agent: *agent, why: why.clone() })
+                .map(|(agent, why)| UnusablePeer {
+                    agent: *agent,
+                    name: books.name_of(*agent, &members),
+                    why: why.clone(),
+                })
                 .collect(),
             unsent_bytes,
             lost_here: books.missing.len() as u64,
@@ -107,7 +112,7 @@ impl Owner {
     /// What the owner has to know, the worst first.
     #[must_use]
     pub fn alerts(&self) -> Vec<AlertStatus> {
-        self.setup().map(|setup| setup.books().alerts(self.now())).unwrap_or_default()
+        self.setup().map(|setup| setup.books().alerts(self.now(), &self.parts.network.members())).unwrap_or_default()
     }
 }
 
@@ -179,7 +184,7 @@ impl Books {
         })
     }
 
-    fn tell_peer(&self, agent: dci_proto::AgentId, members: &[Member], now: Now) -> PeerCopy {
+    fn tell_peer(&self, agent: AgentId, members: &[Member], now: Now) -> PeerCopy {
         let member = members.iter().find(|member| member.agent == agent);
         let progress = self.replication.progress(agent);
         let peer = self.peers.get(&agent);
@@ -207,7 +212,22 @@ impl Books {
         }
     }
 
-    fn alerts(&self, now: Now) -> Vec<AlertStatus> {
+    /// What people call an agent: its name, with the end of its id where two have that name; only that where no name is known.
+    fn name_of(&self, agent: AgentId, members: &[Member]) -> String {
+        let member = members.iter().find(|member| member.agent == agent).map(|member| member.name.as_str());
+        let kept = || self.state.holders.get(&agent).map(|holder| holder.name.as_str());
+        let name = member.or_else(kept).filter(|name| !name.is_empty());
+        let is_another = |member: &&Member| member.agent != agent && Some(member.name.as_str()) == name;
+        match name {
+            Some(name) if members.iter().any(|member| is_another(&member)) => {
+                format!("{name} (…{})", agent.fingerprint())
+            }
+            Some(name) => name.to_owned(),
+            None => format!("…{}", agent.fingerprint()),
+        }
+    }
+
+    fn alerts(&self, now: Now, members: &[Member]) -> Vec<AlertStatus> {
         let age_ms = |at_ms: u64| now.wall_ms.saturating_sub(at_ms);
         let archives = self.archives.iter().rev().filter_map(|archive| {
             let number = archive.number?;
@@ -239,7 +259,10 @@ impl Books {
         };
         alerts(&facts)
             .iter()
-            .map(|alert| AlertStatus { kind: kind_of(alert).to_owned(), text: alert.to_string() })
+            .map(|alert| AlertStatus {
+                kind: kind_of(alert).to_owned(),
+                text: alert.said(|peer| self.name_of(peer, members)),
+            })
             .collect()
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn status(client: &Client, json: bool) -> Result<(), CliError> {
     }
     let view: BackupView = read(value)?;
     say!("{}", view.verdict);
-    for alert in &view.alerts {
+    // The first is what the sentence says.
+    for alert in view.alerts.iter().filter(|alert| **alert != view.verdict) {
         say!("! {alert}");
     }
     if view.is_set_up {
@@ -52,6 +53,7 @@ fn tell_runs(view: &BackupView) {
     if let Some(last) = &view.last_run {
         let ended = local_unsigned(last.ended_ms);
         match (last.archive, &last.error) {
+            (_, Some(error)) if is_told(error, &view.verdict) => say!("The last run ended {ended} without an archive."),
             (_, Some(error)) => say!("The last run ended {ended} without an archive: {error}"),
             (Some(archive), None) => say!("The last run ended {ended} and made archive {archive}."),
             (None, None) => say!("The last run ended {ended}."),
@@ -61,6 +63,12 @@ fn tell_runs(view: &BackupView) {
         say!("The next one is due {}.", local_unsigned(next_ms));
     }
     say!("{}, {} here (`shoal archives`).", count(view.archives, "archive"), bytes(view.repository_bytes));
+}
+
+/// Whether the sentence at the top begins with this, figures aside: they change.
+fn is_told(error: &str, verdict: &str) -> bool {
+    let head = |text: &str| text.split(':').next().unwrap_or_default().to_lowercase();
+    head(error) == head(verdict)
 }
 
 /// How far a run is, in a line.
@@ -269,6 +277,14 @@ mod tests {
         ));
         let failed = Proof { result: DrillResult { bad_files: 1, ..DrillResult::default() }, ..proof };
         assert!(proven(&failed, "lab-2", None).contains("failed: 1 file of archive 7 did not come back"));
+    }
+
+    #[test]
+    fn what_the_sentence_at_the_top_says_is_not_told_again() {
+        let verdict =
+            "The disk of /home/ana is full: 12 MB free, 2 GB are needed. Make room: it is tried again at 10:05";
+        assert!(is_told("the disk of /home/ana is full: 11 MB free, 2 GB are needed", verdict));
+        assert!(!is_told("no folder is to be kept", verdict));
     }
 
     #[test]

@@ -69,7 +69,8 @@ async fn a_peer_that_is_full_is_replaced() {
     pool.until("peers", |status| status.peers.len() == 2).await;
     pool.owner().ask_run(Mode::Snapshot).unwrap();
     let status = pool.until("a full peer", |status| status.peers.iter().any(|peer| peer.is_full)).await;
-    assert!(status.alerts.iter().any(|alert| alert.kind == "full"), "{status:#?}");
+    let told: Vec<&str> = status.alerts.iter().filter(|it| it.kind == "full").map(|it| it.text.as_str()).collect();
+    assert_eq!(told, ["pc-3 has no room for more"]);
     pool.join(4, ROOM_BYTES);
     pool.until("another copy", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
     pool.until("its end", |status| status.peers.len() == 2).await;

@@ -4,20 +4,47 @@ use shoal_backup::plan::{Conditions, Pause};
 use shoal_backup::schedule::{Rule, When};
 
 use super::*;
-use crate::owner::OwnerError;
+use crate::owner::{Asked, OwnerError, Requested};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_asked_for_at_once_are_one() {
     let pool = Pool::new(2);
     pool.write("letter.txt", b"Dear Ana,\n");
     pool.init().await;
-    pool.owner().ask_run(Mode::Snapshot).unwrap();
-    pool.owner().ask_run(Mode::Delta).unwrap();
+    let asked = [Mode::Snapshot, Mode::Delta].map(|mode| pool.owner().ask_run(mode).unwrap());
+    assert!(asked[0].request < asked[1].request);
     let status = pool.until("one", |status| status.archives > 0 && status.run.is_none()).await;
+    // Each of them is told of that run, whatever ran after it.
+    let ended = |asked: &Asked| match pool.owner().requested(asked.request).unwrap() {
+        Some(Requested::Ended(last)) => last.archive.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked.each_ref().map(ended), [1, 1]);
+    assert_eq!(pool.owner().requested(7).unwrap(), None);
     assert_eq!(status.last_run.as_ref().map(|last| last.mode), Some(Mode::Snapshot));
     pool.until("quiet", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
     assert_eq!(pool.status().archives, 1);
     assert!(matches!(pool.owner().cancel_run(), Err(OwnerError::NotRunning)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_more_than_the_run_that_is_on_does_is_told_of_its_own_run() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    // It cannot begin before it is asked for more than once.
+    let work = pool.owner().setup().unwrap().work.clone().lock_owned().await;
+    let delta = pool.owner().ask_run(Mode::Delta).unwrap();
+    assert_eq!((delta.on, delta.is_that), (None, false));
+    assert_eq!(pool.owner().requested(delta.request).unwrap(), Some(Requested::Waits));
+    drop(work);
+    pool.until("the first", |status| status.archives == 1 && status.run.is_none()).await;
+    let snapshot = pool.owner().ask_run(Mode::Snapshot).unwrap();
+    pool.until("the second", |status| status.archives == 2 && status.run.is_none()).await;
+    for (asked, archive, mode) in [(delta, 1, Mode::Delta), (snapshot, 2, Mode::Snapshot)] {
+        let Some(Requested::Ended(last)) = pool.owner().requested(asked.request).unwrap() else { panic!("it ended") };
+        assert_eq!((last.archive.0, last.mode, last.error), (archive, mode, None));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
