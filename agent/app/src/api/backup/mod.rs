@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/backup/plan", get(status::plan).put(status::set_plan))
         .route("/backup/kit", get(status::kit))
         .route("/backup/run", post(status::run).delete(status::cancel))
+        .route("/backup/run/{request}", get(status::requested))
         .route("/backup/peers", put(status::assign))
         .route("/backup/drill", post(status::drill))
         .route("/backup/scrub", post(status::scrub))

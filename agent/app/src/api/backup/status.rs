@@ -1,7 +1,7 @@
 //! How the backup of this PC stands, and what its admin wants of it.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use shoal_backup::plan::Plan;
 use shoal_ledger::UserRole;
@@ -10,7 +10,7 @@ use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::{Answer, Shared, Wish};
-use super::types::{BackupView, InitRequest, KitView, PeersRequest, PlanView, RunRequest};
+use super::types::{BackupView, InitRequest, KitView, PeersRequest, PlanView, RunAsked, RunRequest, RunRequestView};
 use super::views;
 use crate::backup::homes;
 
@@ -64,10 +64,27 @@ pub(super) async fn kit(State(api): Shared, caller: Caller) -> Answer<KitView> {
     Ok(Json(views::kit(&api.backups()?.owner.kit()?)))
 }
 
-pub(super) async fn run(State(api): Shared, caller: Caller, wish: Wish<RunRequest>) -> Result<StatusCode, Failure> {
+pub(super) async fn run(
+    State(api): Shared,
+    caller: Caller,
+    wish: Wish<RunRequest>,
+) -> Result<(StatusCode, Json<RunAsked>), Failure> {
     let request = wish.from(&caller, UserRole::Operator)?;
-    api.backups()?.owner.ask_run(request.mode)?;
-    Ok(StatusCode::ACCEPTED)
+    let asked = api.backups()?.owner.ask_run(request.mode)?;
+    let (request, on, is_that) = (asked.request, asked.on.map(|(mode, _)| mode), asked.is_that);
+    Ok((StatusCode::ACCEPTED, Json(RunAsked { request, on, is_that })))
+}
+
+/// What became of a run that was asked for.
+pub(super) async fn requested(State(api): Shared, Path(request): Path<u64>, _caller: Caller) -> Answer<RunRequestView> {
+    let backups = api.backups()?;
+    let requested = backups.owner.requested(request)?;
+    let requested = requested.ok_or_else(|| {
+        Failure::missing(
+            "that request is not known: this agent was started anew; a run that was cut short goes on by itself",
+        )
+    })?;
+    Ok(Json(views::requested(requested, backups.owner.status())))
 }
 
 pub(super) async fn cancel(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {

@@ -170,6 +170,30 @@ pub struct RunRequest {
     pub mode: Mode,
 }
 
+/// What `POST /api/v1/backup/run` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunAsked {
+    /// The request's number: `GET /api/v1/backup/run/N` tells what became of it.
+    pub request: u64,
+    /// What a run that is on makes.
+    pub on: Option<Mode>,
+    /// That run does as much, and is the one; else another one begins when it has ended.
+    pub is_that: bool,
+}
+
+/// `GET /api/v1/backup/run/N`: what became of a request for a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRequestView {
+    /// `waits`, `runs` or `ended`.
+    pub state: String,
+    /// The run that is on, be it this one or one before it.
+    pub run: Option<RunView>,
+    /// Why it waits, if it does.
+    pub waits_for: Option<String>,
+    /// What came of it.
+    pub ended: Option<LastRunView>,
+}
+
 /// `PUT /api/v1/backup/peers`: who holds copies because an admin says so.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,12 +1,12 @@
 //! What the service tells, as the API shows it.
 
 use shoal_backup_service::holder::CopyStatus;
-use shoal_backup_service::owner::{ArchiveStatus, Kit, LastRun, OwnerStatus, PeerCopy, RunStatus};
+use shoal_backup_service::owner::{ArchiveStatus, Kit, LastRun, OwnerStatus, PeerCopy, Requested, RunStatus};
 use shoal_backup_service::recovery::{self, RestoreState, StepAction};
 
 use super::types::{
     ArchiveView, BackupView, DifferenceView, EntryView, HeldView, HoldingView, KitView, LastRunView, OwnerView,
-    PeerView, RestorePlanView, RestoreView, RunView,
+    PeerView, RestorePlanView, RestoreView, RunRequestView, RunView,
 };
 use crate::backup::Backups;
 
@@ -15,7 +15,7 @@ pub(super) fn backup(backups: &Backups) -> BackupView {
     let waits_for = owner.waits_for.map(|waits| waits.text);
     let mut alerts: Vec<String> = owner.trouble.into_iter().collect();
     alerts.extend(owner.alerts.into_iter().map(|alert| alert.text));
-    alerts.extend(owner.unusable.into_iter().map(|peer| format!("{}: {}", peer.agent.fingerprint(), peer.why)));
+    alerts.extend(owner.unusable.into_iter().map(|peer| format!("{}: {}", peer.name, peer.why)));
     BackupView {
         is_set_up: owner.is_set_up,
         verdict: owner.verdict,
@@ -43,6 +43,17 @@ fn run_view(run: RunStatus, waits_for: Option<String>) -> RunView {
     let RunStatus { mode, files, bytes, bytes_per_s, eta_ms, .. } = run;
     let waits_for = run.waits_for.map(|waits| waits.text).or(waits_for);
     RunView { mode, waits_for, files, bytes, bytes_per_s, eta_ms }
+}
+
+pub(super) fn requested(requested: Requested, owner: OwnerStatus) -> RunRequestView {
+    let waits_for = owner.waits_for.map(|waits| waits.text);
+    let (state, ended) = match requested {
+        Requested::Waits => ("waits", None),
+        Requested::Runs => ("runs", None),
+        Requested::Ended(last) => ("ended", Some(last_run(*last))),
+    };
+    let run = owner.run.filter(|_| ended.is_none()).map(|run| run_view(run, waits_for.clone()));
+    RunRequestView { state: state.to_owned(), run, waits_for, ended }
 }
 
 fn last_run(run: LastRun) -> LastRunView {

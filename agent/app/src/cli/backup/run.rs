@@ -7,47 +7,54 @@ use ureq::http::Method;
 
 use super::status::{progress, proven, tester};
 use super::watch::Watch;
-use crate::api::backup::types::{BackupView, LastRunView, RunRequest};
+use crate::api::backup::types::{BackupView, LastRunView, RunAsked, RunRequest, RunRequestView};
 use crate::cli::client::Client;
 use crate::cli::print::{answer, say};
 use crate::cli::{AgentChoice, CliError};
-
-/// Looks that find neither a run nor its end before it is said to be gone.
-const GONE_LOOKS: u32 = 60;
 
 const RUN_GOES_ON: &str = "the run goes on; `shoal backup` tells how far it is, `shoal backup cancel` ends it";
 const DRILL_GOES_ON: &str = "the drill goes on; `shoal backup` tells what came of it";
 
 pub(super) fn run(agent: &AgentChoice, snapshot: bool, wait: bool, json: bool) -> Result<(), CliError> {
     let client = Client::open(agent)?;
-    let before: BackupView = client.get("backup")?;
     let mode = if snapshot { Mode::Snapshot } else { Mode::Delta };
-    client.call::<Value>(Method::POST, "backup/run", &RunRequest { mode })?;
+    let asked: RunAsked = client.call(Method::POST, "backup/run", &RunRequest { mode })?;
     if wait {
-        return wait_for(agent, client, &before, json);
+        if let (Some(on), false) = (under_way(&asked, mode), json) {
+            say!("{on}");
+        }
+        return wait_for(agent, client, asked.request, json);
     }
     if json {
-        return answer(&json!({ "done": true }));
+        return answer(&json!({ "done": true, "request": asked.request }));
     }
-    say!("A {mode} is made; `shoal backup` tells how far it is.");
+    match under_way(&asked, mode) {
+        Some(on) => say!("{on} `shoal backup` tells how far it is."),
+        None => say!("A {mode} is made; `shoal backup` tells how far it is."),
+    }
     Ok(())
 }
 
-/// Until what was asked for is over: a run that was on already ends first.
-fn wait_for(agent: &AgentChoice, client: Client, before: &BackupView, json: bool) -> Result<(), CliError> {
+/// What is to be said of a run that was on before.
+fn under_way(asked: &RunAsked, mode: Mode) -> Option<String> {
+    let on = asked.on?;
+    Some(match asked.is_that {
+        true => format!("A {on} is being made already, and is the one."),
+        false => format!("A {on} is being made; the {mode} begins when it has ended."),
+    })
+}
+
+/// Until what was asked for is over.
+fn wait_for(agent: &AgentChoice, client: Client, request: u64, json: bool) -> Result<(), CliError> {
     let mut watch = Watch::begin(agent, client);
-    let before_ms = before.last_run.as_ref().map(|last| last.ended_ms);
-    let mut gone = 0;
+    let path = format!("backup/run/{request}");
     let last = loop {
-        let view: BackupView = watch.look("backup", RUN_GOES_ON)?;
-        match (view.run, view.last_run) {
-            (Some(run), _) => {
-                gone = 0;
-                watch.show(&format!("{}: {}", run.mode, progress(&run)));
-            }
-            (None, Some(last)) if Some(last.ended_ms) != before_ms => break last,
-            (None, _) if gone < GONE_LOOKS => gone += 1,
-            (None, _) => return Err(CliError::Failed("the run is gone, and nobody said what came of it".into())),
+        let view: RunRequestView = watch.look(&path, RUN_GOES_ON)?;
+        match (view.ended, view.run, view.waits_for) {
+            (Some(last), ..) => break last,
+            (None, Some(run), _) => watch.show(&format!("{}: {}", run.mode, progress(&run))),
+            (None, None, Some(waits_for)) => watch.show(&format!("it {waits_for}")),
+            (None, None, None) => watch.show("it begins"),
         }
     };
     watch.end();
@@ -147,6 +154,15 @@ mod tests {
         assert!(tell_end(&last(None), true).is_ok());
         let said = tell_end(&last(Some("the disk is full")), true).expect_err("it failed").to_string();
         assert_eq!(said, "no archive was made: the disk is full");
+    }
+
+    #[test]
+    fn a_run_that_was_on_before_is_told() {
+        let asked = |on, is_that| RunAsked { request: 1, on, is_that };
+        assert_eq!(under_way(&asked(None, false), Mode::Delta), None);
+        let said = |is_that| under_way(&asked(Some(Mode::Delta), is_that), Mode::Snapshot);
+        assert_eq!(said(true).as_deref(), Some("A delta is being made already, and is the one."));
+        assert_eq!(said(false).as_deref(), Some("A delta is being made; the snapshot begins when it has ended."));
     }
 
     #[test]
