@@ -5,7 +5,7 @@ use std::fmt;
 use rustic_core::DataId;
 use rustic_core::repofile::{Node, NodeType};
 use shoal_backup::plan::PathBytes;
-use shoal_backup::recovery::{self, ContentHash, EntryKind};
+use shoal_backup::recovery::{self, ContentHash, EntryKind, Rights};
 use shoal_backup::sha256;
 
 /// A piece of a file's content, named by the SHA-256 of its bytes.
@@ -113,6 +113,7 @@ impl Entry {
             size_bytes: self.size_bytes,
             modified_ns: self.modified_ns,
             content: content.map(ContentHash),
+            rights: Some(Rights { mode: self.mode, uid: self.uid, gid: self.gid }),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod challenge;
 mod civil;
 pub mod drill;
+mod eta;
 mod now;
 mod object;
 pub mod order;
@@ -24,6 +25,7 @@ mod slots;
 mod world;
 
 pub use civil::{ZONE_CHANGES_LIMIT, Zone, ZoneChange};
+pub use eta::{ETA_BASIS_MS, eta_ms};
 pub use now::Now;
 pub use object::{ArchiveId, NotAName, Object, ObjectKind, ObjectName, sha256};
 pub use slots::OBJECTS_LIMIT;

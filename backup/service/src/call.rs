@@ -142,6 +142,14 @@ pub enum Ask {
         /// Of which object.
         name: ObjectName,
     },
+    /// You gave me bytes for this object that are not its own: look at it. Told by whoever reads; a holder reads the object through
+    /// then, and has it made anew if it is damaged. [`Answer::Done`].
+    Doubt {
+        /// Whose.
+        owner: AgentId,
+        /// Which.
+        name: ObjectName,
+    },
 }
 
 /// What comes back.
@@ -350,5 +358,6 @@ mod tests {
         assert_eq!(place(&Ask::Room), 0);
         assert_eq!(place(&Ask::Put { name: ObjectName::default(), offset: 0 }), 10);
         assert_eq!(place(&Ask::Ship { after: 0, owner }), 16);
+        assert_eq!(place(&Ask::Doubt { owner, name: ObjectName::default() }), 19);
     }
 }

@@ -144,8 +144,11 @@ impl Backups {
         self.drill.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The name of a member.
+    /// The name of a member, or what this agent is.
     pub(crate) fn name_of(&self, agent: AgentId) -> Option<String> {
+        if agent == self.agent {
+            return Some("this PC".to_owned());
+        }
         self.pool.members().into_iter().find(|member| member.agent == agent).map(|member| member.name)
     }
 
@@ -170,7 +173,8 @@ fn owner_of(ask: &Ask) -> Option<AgentId> {
         | Ask::Get { owner, .. }
         | Ask::Prove { owner, .. }
         | Ask::Ship { owner, .. }
-        | Ask::Trashed { owner, .. } => Some(*owner),
+        | Ask::Trashed { owner, .. }
+        | Ask::Doubt { owner, .. } => Some(*owner),
         Ask::Room
         | Ask::Hold
         | Ask::Release

@@ -23,6 +23,9 @@ pub enum CliError {
     /// Not every agent did what it was told; what each did has been told.
     #[error("{0}")]
     NotAllDone(String),
+    /// An archive was made that lacks files; which has been told.
+    #[error("{0}")]
+    Incomplete(String),
     /// A person stopped it with Ctrl-C; what was done has been told.
     #[error("{0}")]
     Interrupted(String),
@@ -69,6 +72,7 @@ impl CliError {
             Self::NotSafe(_) => 12,
             Self::NotWhole(_) => 13,
             Self::NotAllDone(_) => 14,
+            Self::Incomplete(_) => 15,
             Self::Interrupted(_) => 130,
             Self::NoAgent { .. } | Self::NoCredentials(_) => 3,
             Self::Api { status, .. } => match status {

@@ -48,6 +48,7 @@ pub use exit::CliError;
 /// version; 9 the ticket is not valid; 10 the pool cannot agree on changes now; 11 this
 /// computer's clock is years off; 12 the agent is not safe to switch off;
 /// 13 the volume lacks shards or has lost some; 14 not every agent did it and ended with status 0, or a step of a flow is not done;
+/// 15 an archive was made that lacks files which could not be read;
 /// 130 stopped with Ctrl-C.
 #[derive(Parser)]
 #[command(name = "shoal", version, propagate_version = true)]
@@ -430,12 +431,13 @@ fn tell(error: &CliError, json: bool) {
     if json {
         let told =
             serde_json::json!({ "error": error.to_string(), "hint": error.hint(), "exit_code": error.exit_code() });
-        eprintln!("{told}");
+        eprintln!("{}", print::harmless_json(&told.to_string()));
         return;
     }
-    eprintln!("shoal: {error}");
+    // Names of files stand in sentences too.
+    eprintln!("shoal: {}", print::harmless_lines(&error.to_string()));
     if let Some(hint) = error.hint() {
-        eprintln!("  {hint}");
+        eprintln!("  {}", print::harmless_lines(&hint));
     }
 }
 

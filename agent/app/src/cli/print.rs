@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use serde::Serialize;
+use shoal_backup::plan::is_plain;
 
 use super::CliError;
 
@@ -15,8 +16,7 @@ pub(crate) use say;
 /// Prints a line; when the reader has gone there is nobody left to tell, so it ends the program. A full disk under a
 /// file it is written to is no reason to.
 pub(crate) fn line(text: &str) {
-    let text = text.split('\n').map(harmless).collect::<Vec<_>>().join("\n");
-    raw(&text);
+    raw(&harmless_lines(text));
 }
 
 /// Prints a line as it is, for what is harmless or coloured already.
@@ -30,8 +30,21 @@ pub(super) fn raw(text: &str) {
 /// The API's answer as JSON.
 pub(super) fn answer(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
-    say!("{text}");
+    raw(&harmless_json(&text));
     Ok(())
+}
+
+/// JSON in which what [`harmless`] takes out of a text stands as `\uXXXX`, so that it is JSON still.
+pub(super) fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char == '\n' || is_plain(char) {
+            text.push(char);
+        } else {
+            char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text
 }
 
 /// Columns as wide as what is in them.
@@ -70,10 +83,16 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Text without what a terminal takes for orders: names of files are anybody's.
+/// Text without what a terminal takes for orders, or turns the direction of other text or is not seen: names of files are
+/// anybody's.
 pub(super) fn harmless(text: &str) -> String {
-    let shown = |char: char| if char.is_control() { char.escape_default().collect() } else { char.to_string() };
+    let shown = |char: char| if is_plain(char) { char.to_string() } else { char.escape_default().collect() };
     text.chars().map(shown).collect()
+}
+
+/// The same for a text of several lines.
+pub(super) fn harmless_lines(text: &str) -> String {
+    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
 }
 
 /// Bytes as people read them: decimal units, three digits.
@@ -127,7 +146,22 @@ fn utc(ms_since_1970: u64) -> Option<time::OffsetDateTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Columns, about, bytes, count, moment, time};
+    use super::{Columns, about, bytes, count, harmless, harmless_json, harmless_lines, moment, time};
+
+    #[test]
+    fn nothing_orders_a_terminal_about_or_turns_text_round() {
+        assert_eq!(harmless("a\u{1b}[2J\u{202e}b\nc"), "a\\u{1b}[2J\\u{202e}b\\nc");
+        assert_eq!(harmless_lines("a\n\u{9b}b"), "a\n\\u{9b}b");
+        assert_eq!(harmless("Grüße, тест 😀"), "Grüße, тест 😀");
+    }
+
+    #[test]
+    fn json_stays_json_and_says_the_same() {
+        let value = serde_json::json!({ "a\u{202e}": "\u{7f}\u{9b}\u{e0041}\n\u{1b} é😀" });
+        let text = harmless_json(&serde_json::to_string_pretty(&value).expect("json"));
+        assert!(!text.contains(['\u{202e}', '\u{7f}', '\u{9b}', '\u{e0041}']) && text.contains("é😀"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).ok(), Some(value));
+    }
 
     #[test]
     fn lengths_of_time_are_rounded_up_to_one_unit() {

@@ -37,6 +37,15 @@ pub(super) fn greeting(file: &DemoFile<'_>, verdict: &str, json: &Path) -> Strin
     if let Some(first) = file.agents.first() {
         let _ = write!(text, "\nAsk how they do: shoal status --data {}\n", first.data.display());
     }
+    if let Some(last) = file.agents.last() {
+        let _ = write!(
+            text,
+            "An agent that you start again by hand takes its name as {variable} too, such as {variable}={name}: else all \
+             count as\none computer, and none holds a copy of another's backup.\n",
+            variable = crate::config::MACHINE_VARIABLE,
+            name = last.name,
+        );
+    }
     let _ = write!(
         text,
         "\nTry `kill -9` on any two of them: the drive goes on. All of this is in {}.\nCtrl-C ends it; the same command \

@@ -101,6 +101,43 @@ fn restoring_up_to_an_archive_brings_back_what_later_ones_lack_and_deletes_nothi
     assert!(home.join("documents/letter 5.txt").exists(), "of the first archive");
     assert_eq!(fs::read(home.join("documents/letter 6.txt")).unwrap(), b"second", "the later one wins");
     assert_eq!(fs::read(home.join("unknown")).unwrap(), b"not in any archive");
+    commands_say_what_there_is(&agents, &home, &second);
+}
+
+/// Files, rights, folders that are not there, names that nothing has, and how such commands end.
+fn commands_say_what_there_is(agents: &[AgentProcess], home: &std::path::Path, archive: &str) {
+    let shoal = |arguments: &[&str]| {
+        let output = agents[0].shoal(arguments).unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+        (output.status.code(), said)
+    };
+    let letter = home.join("documents/letter 2.txt");
+    let letter = letter.to_str().unwrap();
+    let listed = agents[0].json(&["archives", "ls", archive, letter]).unwrap();
+    assert_eq!((&listed["entries"][0]["path"], &listed["entries"][0]["mode"]), (&letter.into(), &"0640".into()));
+    assert_eq!(listed["entries"].as_array().map(Vec::len), Some(1));
+    let (code, said) = shoal(&["archives", "ls", archive, letter]);
+    assert!(code == Some(0) && said.starts_with("-rw-r-----  "), "{said}");
+    assert_eq!(shoal(&["archives", "ls", archive, "/no/such"]).0, Some(5));
+    let (code, said) = shoal(&["archives", "find", "*.nowhere"]);
+    assert!(code == Some(1) && said.contains("no archive has anything like *.nowhere"), "{code:?}: {said}");
+
+    fs::set_permissions(letter, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(home.join("documents/\u{202e}cod.\u{1b}[2J"), "a name that a terminal would follow").unwrap();
+    back_up(&agents[0]);
+    let (code, said) = shoal(&["archives", "diff", archive, "latest"]);
+    assert!(code == Some(0) && said.contains("letter 2.txt  (was -rw-r----- "), "{said}");
+    assert!(said.contains("/%E2%80%AEcod.%1B[2J") && !said.contains(['\u{202e}', '\u{1b}']), "{said}");
+
+    let (code, said) = shoal(&["backup", "set", "--root", "/no/such"]);
+    assert!(code == Some(5) && said.contains("--allow-missing"), "{code:?}: {said}");
+    let plan = agents[0].json(&["backup", "set", "--root", "/no/such", "--allow-missing"]).unwrap();
+    assert_eq!(plan["missing"], serde_json::json!(["/no/such"]));
+    let scrub = agents[1].json(&["backup", "scrub", "--wait"]).unwrap();
+    assert!(scrub["objects"].as_u64() > Some(0) && scrub["damaged"] == 0, "{scrub}");
+    let one = home.parent().unwrap().join("one");
+    let (code, said) = shoal(&["restore", "latest", letter, "--to", one.to_str().unwrap()]);
+    assert!(code == Some(0) && said.contains("1 file, "), "{said}");
 }
 
 #[test]

@@ -21,7 +21,14 @@ mod tests {
 
     #[test]
     fn no_folder_is_replaced_and_none_replaces_a_file() {
-        let entry = |kind, modified_ns| Entry { path: "/a".into(), kind, size_bytes: 1, modified_ns, content: None };
+        let entry = |kind, modified_ns| Entry {
+            path: "/a".into(),
+            kind,
+            size_bytes: 1,
+            modified_ns,
+            content: None,
+            rights: None,
+        };
         let file = entry(EntryKind::File, 1);
         let folder = entry(EntryKind::Folder, 1);
         let later = entry(EntryKind::File, 2);

@@ -49,7 +49,7 @@ impl Failures {
 /// What a restore would do.
 #[derive(Debug, Clone, Default)]
 pub struct Preview {
-    /// How many entries and bytes.
+    /// How many entries and bytes of what was asked for; folders above it are not counted.
     pub totals: Totals,
     /// What is free where it would be written.
     pub free_bytes: u64,
@@ -68,7 +68,7 @@ impl Preview {
 /// What a restore did.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What was planned for the entries that it came to.
+    /// What was planned for the entries that it came to; folders above what was asked for are not counted.
     pub totals: Totals,
     /// Entries that are there now as the archive has them, because they were made or took another's place.
     pub restored: u64,

@@ -61,7 +61,9 @@ impl Restore {
                 };
                 watch.add(1, found.listed.size_bytes);
                 let step = Step { found: FromArchive { entry: found.listed, archive: found.archive }, action };
-                preview.totals.add(&step);
+                if self.is_ticked(&step.found.entry.path) {
+                    preview.totals.add(&step);
+                }
                 each(&step);
             }
             source.take_unread().iter().for_each(|error| preview.failures.add(None, error));
@@ -238,9 +240,12 @@ impl Run<'_> {
             };
             why.into_iter().for_each(|why| self.refuse("restore", &path, why));
         }
-        self.watch.add(1, 0);
-        let step = Step { found: FromArchive { entry: found.listed, archive: found.archive }, action };
-        self.outcome.totals.add(&step);
+        // Folders above what was asked for are only the way there.
+        if self.restore.is_ticked(&path) {
+            self.watch.add(u64::from(!is_folder), 0);
+            let step = Step { found: FromArchive { entry: found.listed, archive: found.archive }, action };
+            self.outcome.totals.add(&step);
+        }
         if self.batch.is_full() || self.folders.are_many() { self.commit() } else { Ok(()) }
     }
 

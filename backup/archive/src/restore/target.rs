@@ -112,7 +112,7 @@ impl Target {
         }
         let modified_ns = stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
         let size_bytes = if kind == EntryKind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-        Ok(Some((Entry { path: path.clone(), kind, size_bytes, modified_ns, content }, stat)))
+        Ok(Some((Entry { path: path.clone(), kind, size_bytes, modified_ns, content, rights: None }, stat)))
     }
 }
 

@@ -110,6 +110,10 @@ impl Alert {
     }
 }
 
+fn files(number: u64) -> String {
+    format!("{number} file{}", if number == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,10 +129,10 @@ impl fmt::Display for Alert {
                 write!(f, "the last {mode} was made {} hours ago: see what it waits for", age_ms / HOUR_MS)
             }
             Self::Incomplete { archive, unreadable } => {
-                write!(f, "archive {} lacks {unreadable} files that could not be read", archive.0)
+                write!(f, "archive {} lacks {} that could not be read", archive.0, files(*unreadable))
             }
             Self::DrillFailed { bad_files, .. } => {
-                write!(f, "the last restore drill failed: {bad_files} files did not come back as they were")
+                write!(f, "the last restore drill failed: {} did not come back as they were", files(*bad_files))
             }
             Self::Distrusted(_) | Self::Full(_) => {
                 f.write_str(&self.said(|peer| format!("peer …{}", peer.fingerprint())))

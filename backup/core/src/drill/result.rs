@@ -84,7 +84,7 @@ mod tests {
 
     fn entry(path: &str, content: Option<u8>) -> Entry {
         let content = content.map(|byte| ContentHash([byte; 32]));
-        Entry { path: path.into(), kind: EntryKind::File, size_bytes: 10, modified_ns: 0, content }
+        Entry { path: path.into(), kind: EntryKind::File, size_bytes: 10, modified_ns: 0, content, rights: None }
     }
 
     #[test]

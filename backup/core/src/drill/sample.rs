@@ -61,7 +61,7 @@ mod tests {
 
     fn entry(number: u64, size_bytes: u64) -> Entry {
         let path = number.to_string().as_str().into();
-        Entry { path, kind: EntryKind::File, size_bytes, modified_ns: 0, content: None }
+        Entry { path, kind: EntryKind::File, size_bytes, modified_ns: 0, content: None, rights: None }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::aging::Ages;
 use crate::schedule::{Mode, Rule, RuleError, TimeOfDay, Weekday, When};
 
-pub use paths::{PathBytes, Selection};
+pub use paths::{PathBytes, Selection, is_plain};
 pub use pattern::{Pattern, PatternError};
 pub use pauses::{Conditions, Pause};
 

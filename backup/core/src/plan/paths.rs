@@ -6,8 +6,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{PATH_LIMIT_BYTES, Plan};
 
-/// A path: bytes, separated by `/`, in no particular encoding. As text, what is not printable UTF-8 stands as `%` and two
-/// hexadecimal digits, and so does `%` itself.
+/// Whether a character is shown as it is and moves or hides no other: no control character, none that turns the direction of
+/// text (`Bidi_Control` of Unicode), none that is not seen. Two that join letters in names of people are.
+#[must_use]
+pub fn is_plain(character: char) -> bool {
+    let is_hidden = matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    !character.is_control() && !is_hidden
+}
+
+/// A path: bytes, separated by `/`, in no particular encoding. As text, what is not UTF-8 or not [`is_plain`] stands as `%` and
+/// two hexadecimal digits for each byte, and so does `%` itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PathBytes(Box<[u8]>);
 
@@ -66,7 +86,7 @@ impl fmt::Display for PathBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
-                if character == '%' || character.is_control() {
+                if character == '%' || !is_plain(character) {
                     let mut bytes = [0; 4];
                     character.encode_utf8(&mut bytes).bytes().try_for_each(|byte| write!(f, "%{byte:02X}"))?;
                 } else {
@@ -182,6 +202,14 @@ mod tests {
             let stored = postcard::to_allocvec(&path).unwrap();
             prop_assert_eq!(postcard::from_bytes::<PathBytes>(&stored).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn what_turns_text_round_or_is_not_seen_stands_as_bytes() {
+        let shown = |text: &str| PathBytes::from(text).to_string();
+        assert_eq!(shown("/a/\u{202e}gpj.exe"), "/a/%E2%80%AEgpj.exe");
+        assert_eq!(shown("/a\n\u{1b}[2J\u{9b}\u{200b}"), "/a%0A%1B[2J%C2%9B%E2%80%8B");
+        assert_eq!(shown("/тест/نامه\u{200c}ها 😀 é"), "/тест/نامه\u{200c}ها 😀 é");
     }
 
     #[test]

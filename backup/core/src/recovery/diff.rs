@@ -10,7 +10,7 @@ pub enum Difference {
     Added(Entry),
     /// Only the earlier one has it.
     Removed(Entry),
-    /// Both have it, with other content or of another kind.
+    /// Both have it, with other content, of another kind, or with other rights.
     Changed {
         /// What it was.
         before: Entry,
@@ -50,7 +50,7 @@ fn next<B: Iterator<Item = Entry>, A: Iterator<Item = Entry>>(
             return Ok(after.next()?.map(Difference::Added));
         }
         if let (Some(before), Some(after)) = (before.next()?, after.next()?)
-            && !before.is_same(&after)
+            && !(before.is_same(&after) && before.has_same_rights(&after))
         {
             return Ok(Some(Difference::Changed { before, after }));
         }
@@ -66,6 +66,7 @@ pub fn find(listing: impl Iterator<Item = Entry>, pattern: &Pattern) -> impl Ite
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::listing::Rights;
     use super::super::listing::tests::{entry, listing};
     use super::*;
 
@@ -78,6 +79,16 @@ mod tests {
         assert_eq!(found, [changed, Difference::Removed(entry(1, "c")), Difference::Added(entry(2, "d"))]);
         let unsorted = vec![entry(1, "b"), entry(1, "a")];
         assert_eq!(diff(unsorted.into_iter(), [].into_iter()).last(), Some(Err(NotSorted { path: "a".into() })));
+    }
+
+    #[test]
+    fn other_rights_or_another_owner_are_a_change_of_files_and_folders() {
+        let with = |path, mode, uid| Entry { rights: Some(Rights { mode, uid, gid: 0 }), ..entry(1, path) };
+        let before = vec![with("a", 0o644, 0), with("b/", 0o755, 0), with("c", 0o644, 0), entry(1, "d")];
+        let after = vec![with("a", 0o600, 0), with("b/", 0o755, 1), with("c", 0o644, 0), with("d", 0o600, 0)];
+        let found = diff(before.clone().into_iter(), after.clone().into_iter()).map(Result::unwrap);
+        let changed = |at: usize| Difference::Changed { before: before[at].clone(), after: after[at].clone() };
+        assert_eq!(found.collect::<Vec<_>>(), [changed(0), changed(1)]);
     }
 
     #[test]

@@ -23,6 +23,17 @@ pub enum EntryKind {
     Special,
 }
 
+/// Who may do what with a file or folder, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Permissions, with set-user-id, set-group-id and sticky: twelve bits.
+    pub mode: u32,
+    /// Its owner's number.
+    pub uid: u32,
+    /// Its group's number.
+    pub gid: u32,
+}
+
 /// A file or folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -36,10 +47,18 @@ pub struct Entry {
     pub modified_ns: i64,
     /// What is in it. Not known of what is on a disk: reading all of it would take long.
     pub content: Option<ContentHash>,
+    /// Not looked at of what is on a disk.
+    pub rights: Option<Rights>,
 }
 
 impl Entry {
-    /// Whether both are the same as far as is known: content if both know it, else size and time.
+    /// Whether both have the same rights as far as is known.
+    #[must_use]
+    pub fn has_same_rights(&self, other: &Self) -> bool {
+        self.rights.is_none() || other.rights.is_none() || self.rights == other.rights
+    }
+
+    /// Whether both are the same as far as is known, rights aside: content if both know it, else size and time.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         if self.kind != other.kind {
@@ -112,7 +131,8 @@ pub(super) mod tests {
         let kind = if path.ends_with('/') { EntryKind::Folder } else { EntryKind::File };
         let path = path.trim_end_matches('/').into();
         let modified_ns = i64::from(content);
-        Entry { path, kind, size_bytes: u64::from(content), modified_ns, content: Some(ContentHash([content; 32])) }
+        let content_hash = Some(ContentHash([content; 32]));
+        Entry { path, kind, size_bytes: u64::from(content), modified_ns, content: content_hash, rights: None }
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod queue;
 mod sequential;
 
 pub use diff::{Difference, diff, find};
-pub use listing::{ContentHash, Entry, EntryKind, NotSorted, tree_order};
+pub use listing::{ContentHash, Entry, EntryKind, NotSorted, Rights, tree_order};
 pub use plan::{Action, Existing, Plan, Skipped, Step, Sum, Totals};
 pub use queue::{ASKED_LIMIT, RestoreQueue, Work};
 pub use sequential::{FromArchive, Sequential};

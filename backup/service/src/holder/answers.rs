@@ -45,6 +45,7 @@ impl Shared {
             Ask::Owners => self.tell_owners_held(),
             Ask::Ship { after, owner } => self.ship(owner, after),
             Ask::Trashed { owner, after } => self.tell_trashed(owner, after),
+            Ask::Doubt { owner, name } => self.doubted(owner, &name),
             _ => Err(HolderError::Refused("a holder does not do that")),
         };
         answered.map_err(Into::into)
@@ -80,6 +81,7 @@ impl Shared {
     /// Takes in a tail that travelled as so many bytes. A gap is no error: how far the copy is says what is missing.
     pub(super) fn take_tail(&self, held: &Held, tail: &Tail, bytes: usize) -> Result<(), HolderError> {
         let now = self.now();
+        held.look();
         let access = held.access(now)?;
         if access.released_ms().is_some() {
             return Err(HolderError::Refused("this copy was released"));
@@ -168,16 +170,19 @@ impl Shared {
             return Err(HolderError::Refused("that piece is too long"));
         }
         let held = self.held(from)?;
+        if held.access(self.now())?.released_ms().is_some() {
+            return Err(HolderError::Refused("this copy was released"));
+        }
+        let Some(_claim) = Claim::new(self, &held, &name)? else { return Err(HolderError::Busy) };
+        // An owner does not send what it takes for kept: it may know better, so the bytes are looked at before they are confirmed.
+        let is_held = held.access(self.now())?.copy.holds(&name);
+        if is_held && self.examine(&held, &name)? {
+            let have_bytes = held.access(self.now())?.size_of(&name).unwrap_or(0);
+            return plain(Answer::Kept { have_bytes, stored: true });
+        }
         let now = self.now();
         let object = {
             let mut access = held.access(now)?;
-            if access.released_ms().is_some() {
-                return Err(HolderError::Refused("this copy was released"));
-            }
-            if access.copy.holds(&name) {
-                let have_bytes = access.copy.catalogue().state().get(&name).map_or(0, |object| object.size_bytes);
-                return plain(Answer::Kept { have_bytes, stored: true });
-            }
             let Some(object) = access.takeable(&name) else {
                 return Err(HolderError::Refused("it is not in the catalogue here, or others must come before it"));
             };
@@ -188,7 +193,6 @@ impl Shared {
             }
             object
         };
-        let Some(_claim) = Claim::new(self, &held, &name)? else { return Err(HolderError::Busy) };
         let taken = self.take_piece_of(&held, &object, offset, body);
         if !matches!(taken, Ok((Answer::Kept { .. }, _))) {
             held.access(now)?.fetcher.given_up(&name);
@@ -247,33 +251,87 @@ impl Shared {
 
     fn give_piece(&self, owner: AgentId, name: &ObjectName, offset: u64, length: u32) -> Answered {
         let held = self.held(owner)?;
-        if !held.access(self.now())?.copy.has(name) {
+        let Some(size_bytes) = held.access(self.now())?.size_of(name) else {
             return Err(FilesError::NotFound(*name).into());
+        };
+        let length = u64::from(length.min(PIECE_LIMIT_BYTES)).min(size_bytes.saturating_sub(offset));
+        match held.objects.read(name, offset, usize::try_from(length).unwrap_or(usize::MAX)) {
+            Ok(bytes) if bytes.len() as u64 == length => Ok((Answer::Done, bytes)),
+            // It was cut, or cannot be read.
+            Ok(_) => Err(self.given_wrong(&held, name, FilesError::WrongHash(*name))),
+            Err(error) => Err(self.given_wrong(&held, name, error)),
         }
-        let length = length.min(PIECE_LIMIT_BYTES) as usize;
-        Ok((Answer::Done, held.objects.read(name, offset, length)?))
     }
 
     fn prove(&self, owner: AgentId, challenge: &Challenge) -> Answered {
+        const NO_SUCH_BYTES: HolderError = HolderError::Refused("it has no such bytes");
         let held = self.held(owner)?;
         let name = challenge.object;
-        if !held.access(self.now())?.copy.has(&name) {
+        let Some(size_bytes) = held.access(self.now())?.size_of(&name) else {
             return Err(FilesError::NotFound(name).into());
+        };
+        let end = challenge.offset.checked_add(challenge.length).filter(|end| *end <= size_bytes);
+        let range = challenge.offset..end.ok_or(NO_SUCH_BYTES)?;
+        // Who wants to see all of it has a doubt: damage is better said than found out.
+        if range == (0..size_bytes) && self.look_at(&held, &name)? == Some(false) {
+            return Err(FilesError::WrongHash(name).into());
         }
-        let end = challenge.offset.checked_add(challenge.length);
-        let range = challenge.offset..end.ok_or(HolderError::Refused("it has no such bytes"))?;
-        let hasher = held.objects.hasher(&name, Some(range), &challenge.nonce)?;
-        let Some(hasher) = hasher else { return Err(HolderError::Refused("it has no such bytes")) };
-        let read = hasher.finish();
-        let path = held.objects.folder().to_owned();
-        match read {
-            Ok(proof) => plain(Answer::Proof(proof)),
-            Err(error) => {
-                // It cannot be read: that is damage too, and better said than found out.
-                self.damaged(&held, &name)?;
-                Err(FilesError::Io { what: "read", path, error }.into())
-            }
+        match held.objects.hasher(&name, Some(range), &challenge.nonce) {
+            Ok(Some(hasher)) => match hasher.finish() {
+                Ok(proof) => plain(Answer::Proof(proof)),
+                Err(error) => {
+                    let path = held.objects.folder().to_owned();
+                    Err(self.given_wrong(&held, &name, FilesError::Io { what: "read", path, error }))
+                }
+            },
+            Ok(None) => Err(self.given_wrong(&held, &name, FilesError::WrongHash(name))),
+            Err(error) => Err(self.given_wrong(&held, &name, error)),
         }
+    }
+
+    /// An object could not be given as it should be: it is looked at. The error is for whoever asked.
+    fn given_wrong(&self, held: &Held, name: &ObjectName, error: FilesError) -> HolderError {
+        match self.look_at(held, name) {
+            Ok(Some(false)) => FilesError::WrongHash(*name).into(),
+            _ => error.into(),
+        }
+    }
+
+    /// Somebody was given bytes that are not the object's.
+    fn doubted(&self, owner: AgentId, name: &ObjectName) -> Answered {
+        let held = self.held(owner)?;
+        let has = held.access(self.now())?.copy.has(name);
+        if has {
+            self.look_at(&held, name)?;
+        }
+        plain(Answer::Done)
+    }
+
+    /// As [`Self::examine`]; `None`: somebody writes it or looks at it right now, and finds out.
+    fn look_at(&self, held: &Held, name: &ObjectName) -> Result<Option<bool>, HolderError> {
+        let Some(claim) = Claim::new(self, held, name)? else { return Ok(None) };
+        let is_sound = self.examine(held, name);
+        drop(claim);
+        // What was claimed nobody fetched.
+        if matches!(is_sound, Ok(false)) {
+            self.wake.notify_one();
+        }
+        is_sound.map(Some)
+    }
+
+    /// Reads an object that is held, and was claimed, through at once. True if it is what its name says; else it goes, its owner is
+    /// told, and it is made anew.
+    fn examine(&self, held: &Held, name: &ObjectName) -> Result<bool, HolderError> {
+        let is_sound = match held.objects.hasher(name, None, &[]) {
+            Ok(Some(hasher)) => hasher.finish().is_ok_and(|hash| hash == name.0),
+            Ok(None) => false,
+            Err(error) if error.is_not_found() => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_sound {
+            self.damaged(held, name)?;
+        }
+        Ok(is_sound)
     }
 
     fn tell_owners_held(&self) -> Answered {
@@ -305,19 +363,20 @@ impl Shared {
 
     /// Something that is held is not what it should be: it goes, its owner is told, and it is fetched again.
     pub(super) fn damaged(&self, held: &Held, name: &ObjectName) -> Result<(), HolderError> {
+        held.look();
         let mut access = held.access(self.now())?;
         if !access.copy.has(name) {
             return Ok(());
         }
         tracing::warn!(owner = %held.owner, %name, "an object of a backup is damaged here; it is fetched again");
-        if access.remove(name)? {
-            self.to_tell(Untold { owner: held.owner, name: *name, by: None });
+        if access.lose(name)? {
+            self.to_tell(Untold { to: held.owner, owner: held.owner, name: *name, by: None });
         }
         Ok(())
     }
 }
 
-/// An object that is being written, by one at a time.
+/// An object that is being written or looked at, by one at a time.
 pub(super) struct Claim<'a> {
     held: &'a Held,
     name: ObjectName,

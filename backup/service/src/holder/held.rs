@@ -20,6 +20,7 @@ use shoal_backup::catalogue::{CatalogueError, Op, Tail};
 use shoal_backup::peersync::{Copy, CopyState, Fetcher, Taken};
 use shoal_backup::{ArchiveId, Now, Object, ObjectKind, ObjectName};
 
+use super::kept::{Sizes, Wounds};
 use super::room::Room;
 use super::stored::Stored;
 use super::{HolderError, Verify};
@@ -44,8 +45,10 @@ struct Inner {
     unsure: bool,
     /// Bytes counted as kept in the room.
     counted_bytes: u64,
-    /// Objects that somebody writes right now.
+    /// Objects that somebody writes right now, or looks at because they are said to be damaged.
     claimed: BTreeSet<ObjectName>,
+    /// What was found damaged.
+    wounds: Wounds,
     /// The folder is gone.
     gone: bool,
     all_deleted: bool,
@@ -57,7 +60,8 @@ pub(super) struct Loaded {
     pub(super) copy: Copy,
     pub(super) fetcher: Fetcher,
     file: CatalogueFile,
-    held_bytes: u64,
+    /// The objects on the disk.
+    sizes: Sizes,
     released_ms: Option<u64>,
 }
 
@@ -83,6 +87,7 @@ impl Held {
             unsure: false,
             counted_bytes: 0,
             claimed: BTreeSet::new(),
+            wounds: Wounds::default(),
             gone: false,
             all_deleted: false,
             forked: None,
@@ -104,14 +109,41 @@ impl Held {
         if inner.gone {
             return Err(HolderError::NotHeld);
         }
+        let mut is_new = false;
         if inner.unsure {
-            inner.loaded =
+            Objects::create(&self.folder.join("repo"))?;
+            is_new = !self.folder.join("state").exists();
+            let mut loaded =
                 load(self.owner, &self.folder, &self.objects, &self.verifier, &self.room, &inner.claimed, now)?;
+            if is_new {
+                loaded.released_ms = inner.loaded.released_ms;
+            }
+            let before = std::mem::replace(&mut inner.loaded, loaded);
+            let Inner { loaded, wounds, .. } = &mut *inner;
+            let gone = before.sizes.names().filter(|name| loaded.sizes.get(name).is_none());
+            gone.for_each(|name| wounds.found(*name, before.copy.catalogue().state().get(name).is_some()));
             inner.unsure = false;
         }
         let mut access = Access { held: self, inner };
         access.count();
+        if is_new {
+            access.save()?;
+        }
         Ok(access)
+    }
+
+    /// Whether the files are there that a copy cannot be without. If somebody removed them, the copy is what the disk has from
+    /// now on, and is filled again.
+    pub(super) fn look(&self) {
+        let is_there = |name: &str| self.folder.join(name).try_exists().unwrap_or(true);
+        if is_there("catalogue") && is_there("state") {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.gone {
+            tracing::error!(owner = %self.owner, folder = %self.folder.display(), "a copy was removed by somebody else");
+            inner.unsure = true;
+        }
     }
 
     /// Lets an object be written by others again.
@@ -137,7 +169,7 @@ fn load(
         tracing::warn!(%owner, cut_bytes, "a part of a catalogue was cut off; it is asked for again");
     }
     let on_disk = objects.list()?;
-    let held_bytes = on_disk.iter().map(|object| object.size_bytes).sum();
+    let sizes = on_disk.iter().map(|object| (object.name, object.size_bytes)).collect();
     let new = || Stored { copy: Copy::new(owner, now).state().clone(), ..Stored::default() };
     let mut stored = stored.unwrap_or_else(new);
     stored.copy.clock.tick(now);
@@ -161,7 +193,7 @@ fn load(
     for (name, have_bytes) in objects.on_their_way()? {
         room.found(owner, name, size_bytes(&name).unwrap_or(have_bytes), have_bytes, now.steady_ms);
     }
-    Ok(Loaded { copy, fetcher: Fetcher::default(), file, held_bytes, released_ms: stored.released_ms })
+    Ok(Loaded { copy, fetcher: Fetcher::default(), file, sizes, released_ms: stored.released_ms })
 }
 
 impl std::ops::Deref for Access<'_> {
@@ -181,7 +213,7 @@ impl std::ops::DerefMut for Access<'_> {
 impl Access<'_> {
     /// Tells the room what this copy takes.
     fn count(&mut self) {
-        let bytes = self.held_bytes.saturating_add(self.file.length());
+        let bytes = self.sizes.total_bytes().saturating_add(self.file.length());
         let counted_bytes = std::mem::replace(&mut self.inner.counted_bytes, bytes);
         self.held.room.kept(bytes.saturating_sub(counted_bytes));
         self.held.room.freed(counted_bytes.saturating_sub(bytes));
@@ -250,6 +282,7 @@ impl Access<'_> {
     /// An object need not come any more.
     fn give_up(&mut self, name: &ObjectName) -> Result<(), HolderError> {
         self.fetcher.given_up(name);
+        self.inner.wounds.given_up(name);
         // Who writes it finds out when it is whole.
         if !self.inner.claimed.contains(name) {
             self.held.objects.discard(name)?;
@@ -284,21 +317,29 @@ impl Access<'_> {
         let placed = self.held.objects.place(object.kind, name);
         self.or_again(placed)?;
         self.copy.stored(name);
-        self.held_bytes = self.held_bytes.saturating_add(object.size_bytes);
+        self.sizes.put(*name, object.size_bytes);
+        self.inner.wounds.came(name);
         self.count();
         self.held.room.ended(self.held.owner, *name);
         Ok(true)
     }
 
-    /// An object goes: it is damaged, or its grace time is over. Its file is removed. True if it is wanted back.
-    pub(super) fn remove(&mut self, name: &ObjectName) -> Result<bool, HolderError> {
-        let size_bytes = self.held.objects.find(name)?.map_or(0, |object| object.size_bytes);
+    /// An object goes, since its grace time is over. Its file is removed.
+    pub(super) fn remove(&mut self, name: &ObjectName) -> Result<(), HolderError> {
         let removed = self.held.objects.remove(name);
         self.or_again(removed)?;
         self.copy.lost(name);
-        self.held_bytes = self.held_bytes.saturating_sub(size_bytes);
+        self.sizes.remove(name);
         self.count();
-        Ok(self.copy.catalogue().state().get(name).is_some())
+        Ok(())
+    }
+
+    /// An object goes, since it is damaged or gone already. True if it is wanted back.
+    pub(super) fn lose(&mut self, name: &ObjectName) -> Result<bool, HolderError> {
+        self.remove(name)?;
+        let is_wanted = self.copy.catalogue().state().get(name).is_some();
+        self.inner.wounds.found(*name, is_wanted);
+        Ok(is_wanted)
     }
 
     /// The owner needs the copy no more, or does again.
@@ -346,20 +387,30 @@ impl Access<'_> {
             sequence: self.copy.catalogue().state().sequence(),
             holds: self.released_ms.is_none(),
             lacking: self.copy.lacking().len() as u64,
-            held_bytes: self.held_bytes,
+            held_bytes: self.sizes.total_bytes(),
             wall_ms: now.wall_ms,
         }
     }
 
-    /// All that is held, the trash too.
+    /// All that is held, the trash too, in order.
     pub(super) fn names(&self) -> Vec<ObjectName> {
-        let trash = self.copy.state().trash.iter().map(|trashed| trashed.object.name);
-        self.copy.held().copied().chain(trash).collect()
+        self.sizes.names().copied().collect()
     }
 
     /// Bytes of objects, the trash too.
     pub(super) fn held_bytes(&self) -> u64 {
-        self.held_bytes
+        self.sizes.total_bytes()
+    }
+
+    /// Bytes of an object that is held, in the trash or not: those that it should have, if it is known.
+    pub(super) fn size_of(&self, name: &ObjectName) -> Option<u64> {
+        let known = self.copy.catalogue().state().get(name).map(|object| object.size_bytes);
+        self.copy.has(name).then(|| known.or_else(|| self.sizes.get(name))).flatten()
+    }
+
+    /// What was found damaged since the start, and of that made anew.
+    pub(super) fn wounds(&self) -> (u64, u64) {
+        (self.inner.wounds.found, self.inner.wounds.mended)
     }
 
     /// A piece of the catalogue's base.

@@ -3,6 +3,7 @@
 //! ```text
 //! answers   what others ask of a holder
 //! held      the copy of one owner, and the folder it lies in
+//! kept      what of a copy lies on the disk, and what of it was found damaged
 //! room      how much is given to others' backups, and how much of that is taken
 //! stored    what of a copy is kept over restarts beside catalogue and objects
 //! peersync  catches up: the tail from the owner or from other holders, then what is lacking from the nearest
@@ -21,6 +22,7 @@ mod drops;
 mod error;
 mod fetch;
 mod held;
+mod kept;
 mod peersync;
 mod room;
 mod scrub;
@@ -46,6 +48,7 @@ use crate::files::{FilesError, make_folder};
 use crate::network::{Answers, Machine, Network};
 
 pub use error::HolderError;
+pub use scrub::{ScrubAsked, ScrubStatus};
 pub use status::{CopyStatus, HolderStatus, Liar};
 
 use held::Held;
@@ -112,15 +115,18 @@ struct Shared {
     untold: Mutex<BTreeSet<Untold>>,
     liars: Mutex<BTreeMap<AgentId, Liar>>,
     scrubbed: Mutex<scrub::Scrubbed>,
+    /// Whether a round is on that somebody asked for.
+    scrubbing: tokio::sync::watch::Sender<bool>,
     uptime: Uptime,
     answering: Semaphore,
     /// Something is lacking, or is to be told.
     wake: Notify,
 }
 
-/// What an owner is yet to be told.
+/// What somebody is yet to be told of an owner's object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Untold {
+    to: AgentId,
     owner: AgentId,
     name: ObjectName,
     /// Who gave wrong bytes for it; `None`: it was damaged here.
@@ -165,6 +171,7 @@ impl Holder {
             untold: Mutex::default(),
             liars: Mutex::default(),
             scrubbed: Mutex::default(),
+            scrubbing: tokio::sync::watch::Sender::new(false),
             answering: Semaphore::new(ANSWERS_AT_ONCE),
             wake: Notify::new(),
         };
@@ -210,9 +217,22 @@ impl Holder {
         let _ = blocking(move || shared.drop_due()).await;
     }
 
-    /// Reads everything that it holds through once, without pauses. How many objects were damaged.
-    pub async fn scrub(&self) -> usize {
-        self.shared.scrub_round(false).await
+    /// Reads everything that it holds through once, without pauses, in the background. If that is on already, it does for this
+    /// call too: there is one round at a time. Call it where blocking is allowed.
+    pub fn begin_scrub(&self) -> ScrubAsked {
+        let (begun, round) = self.shared.begin_round();
+        let is_new = begun.is_some();
+        if let Some(begun) = begun {
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.scrub_round(Some(begun)).await });
+        }
+        ScrubAsked { is_new, round }
+    }
+
+    /// The same, to its end. How many objects were damaged.
+    pub async fn scrub(&self) -> u64 {
+        self.begin_scrub();
+        self.shared.end_of_round().await.damaged
     }
 
     /// What there is to say. Looks at the disk a little.
@@ -282,7 +302,7 @@ impl Shared {
         Ok(held)
     }
 
-    /// An owner is to be told of damage, or of somebody who gave wrong bytes.
+    /// Somebody is to be told of damage, or of wrong bytes.
     fn to_tell(&self, untold: Untold) {
         let mut all = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < UNTOLD_LIMIT {

@@ -115,16 +115,18 @@ impl Shared {
         }
     }
 
-    /// Tells owners what they are yet to be told.
+    /// Tells owners, and who gave wrong bytes, what they are yet to be told.
     pub(super) async fn tell_owners(&self) {
         let untold: Vec<Untold> = self.untold.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let present: BTreeSet<AgentId> = self.present().iter().map(|member| member.agent).collect();
-        for told in untold.into_iter().filter(|untold| present.contains(&untold.owner)) {
-            let ask = match told.by {
-                None => Ask::Damaged { name: told.name },
-                Some(agent) => Ask::Suspect { agent, name: told.name },
+        for told in untold.into_iter().filter(|untold| present.contains(&untold.to)) {
+            let Untold { to, owner, name, by } = told;
+            let ask = match by {
+                None => Ask::Damaged { name },
+                Some(agent) if agent == to => Ask::Doubt { owner, name },
+                Some(agent) => Ask::Suspect { agent, name },
             };
-            match self.network.call(told.owner, ask, Bytes::new(), PATIENCE).await {
+            match self.network.call(to, ask, Bytes::new(), PATIENCE).await {
                 Err(CallError::Unreachable(_)) => {}
                 // Told, or not understood: saying it again would not help.
                 _ => _ = self.untold.lock().unwrap_or_else(PoisonError::into_inner).remove(&told),
@@ -329,11 +331,12 @@ impl Shared {
         Ok(())
     }
 
-    /// An agent gave wrong bytes for an object. Its owner is told, and may look into it.
+    /// An agent gave wrong bytes for an object. It is told, since its disk may be to blame, and so is the owner, who may look
+    /// into it.
     pub(super) fn gave_wrong(&self, agent: AgentId, owner: AgentId, name: ObjectName) {
         self.lied(agent, owner, format!("wrong bytes for object {name}"));
-        if agent != owner {
-            self.to_tell(Untold { owner, name, by: Some(agent) });
+        for to in BTreeSet::from([agent, owner]) {
+            self.to_tell(Untold { to, owner, name, by: Some(agent) });
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use shoal_backup::peers::Share;
 
 use super::Shared;
+use super::scrub::ScrubStatus;
 
 /// What a holder has, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,11 +24,15 @@ pub struct HolderStatus {
     pub liars: Vec<Liar>,
     /// Objects read through for damage since the start.
     pub scrubbed_objects: u64,
-    /// Of them damaged; they are fetched again.
+    /// Objects found damaged or gone since the start, by reading or because somebody said so; they are fetched again.
     pub damaged_objects: u64,
+    /// Of them made anew.
+    pub mended_objects: u64,
     /// When all was last read through, ms since 1970.
     pub scrubbed_at_ms: Option<u64>,
-    /// Things owners are to be told when they can be reached.
+    /// The last round of reading that was asked for.
+    pub scrub: Option<ScrubStatus>,
+    /// Things that owners and other holders are to be told when they can be reached.
     pub untold: usize,
     /// Copies that cannot be read, and why.
     pub broken: Vec<(AgentId, String)>,
@@ -84,6 +89,7 @@ impl Shared {
         let now = self.now();
         let share = self.room.share();
         let mut copies = Vec::new();
+        let (mut damaged_objects, mut mended_objects) = (0, 0);
         for held in self.all() {
             let access = match held.access(now) {
                 Ok(access) => access,
@@ -92,6 +98,9 @@ impl Shared {
                     continue;
                 }
             };
+            let (found, mended) = access.wounds();
+            damaged_objects += found;
+            mended_objects += mended;
             let state = access.copy.catalogue().state();
             let trash = &access.copy.state().trash;
             copies.push(CopyStatus {
@@ -110,7 +119,7 @@ impl Shared {
                 error: None,
             });
         }
-        let scrubbed = *self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrubbed = *self.scrubbed();
         HolderStatus {
             share,
             room_bytes: share.room_bytes(),
@@ -118,8 +127,10 @@ impl Shared {
             copies,
             liars: self.liars.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect(),
             scrubbed_objects: scrubbed.objects,
-            damaged_objects: scrubbed.damaged,
+            damaged_objects,
+            mended_objects,
             scrubbed_at_ms: scrubbed.round_ms,
+            scrub: scrubbed.asked,
             untold: self.untold(),
             broken: self.broken.iter().map(|(owner, why)| (*owner, why.clone())).collect(),
         }

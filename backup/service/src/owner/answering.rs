@@ -37,6 +37,13 @@ impl Owner {
                 }
                 Ok((Answer::Done, Bytes::new()))
             }
+            Ask::Doubt { owner, name } if owner == own => {
+                let object = setup.books().catalogue.state().get(&name).copied();
+                if let Some(object) = object {
+                    self.look_at_own(&setup, &object).await;
+                }
+                Ok((Answer::Done, Bytes::new()))
+            }
             _ => Err(CallError::no(No::Refused, "an owner is not asked for that")),
         }
     }

@@ -460,8 +460,8 @@ impl Owner {
     }
 
     /// An object that arrived as another one, or could not be read: is it whole here?
-    async fn look_at_own(self: &Arc<Self>, setup: &Arc<Setup>, object: &Object) {
-        let (owner, setup_here, wanted) = (Arc::clone(self), Arc::clone(setup), *object);
+    pub(super) async fn look_at_own(&self, setup: &Arc<Setup>, object: &Object) {
+        let (folder, setup_here, wanted) = (self.parts.folder.clone(), Arc::clone(setup), *object);
         let looked = blocking(move || {
             let path = setup_here.objects.path(wanted.kind, &wanted.name);
             let is_whole = match std::fs::read(&path) {
@@ -474,7 +474,7 @@ impl Owner {
             }
             tracing::error!(path = %path.display(), "an object of the backup is damaged on this disk");
             if path.exists() {
-                let aside = owner.parts.folder.join("damaged");
+                let aside = folder.join("damaged");
                 let moved = std::fs::create_dir_all(&aside)
                     .and_then(|()| std::fs::rename(&path, aside.join(wanted.name.to_string())));
                 moved.map_err(|error| OwnerError::io("move", &path, error))?;
@@ -511,8 +511,7 @@ impl super::books::Peer {
     pub(super) fn eta_ms(&self, bytes: u64, now_ms: u64) -> Option<u64> {
         let (sent, since_ms) = self.sent;
         let passed_ms = now_ms.saturating_sub(since_ms);
-        (sent > 0 && bytes > 0 && passed_ms > 0 && passed_ms < 2 * SENT_MS)
-            .then(|| bytes.saturating_mul(passed_ms) / sent)
+        shoal_backup::eta_ms(sent, bytes, passed_ms).filter(|_| passed_ms < 2 * SENT_MS)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use dci_proto::AgentId;
 use shoal_archive::Archive;
-use shoal_backup::Now;
 use shoal_backup::drill::{Alert, AlertFacts, alerts, full_restore_ms};
 use shoal_backup::plan::Pause;
 use shoal_backup::replication::Protection;
 use shoal_backup::schedule::{Mode, When};
+use shoal_backup::{Now, eta_ms};
 
 use super::books::Books;
 use super::error::OwnerError;
@@ -130,13 +130,17 @@ fn verdict(status: &OwnerStatus) -> String {
     }
     match &status.newest {
         Some(newest) if newest.copies >= newest.copies_wanted => {
-            format!("everything is kept, and on {} other PCs", newest.copies)
+            format!("everything is kept, and on {}", other_pcs(newest.copies))
         }
         Some(newest) => {
-            format!("the newest archive is on {} of {} other PCs so far", newest.copies, newest.copies_wanted)
+            format!("the newest archive is on {} of {} so far", newest.copies, other_pcs(newest.copies_wanted))
         }
         None => "nothing has been backed up yet".to_owned(),
     }
+}
+
+fn other_pcs(number: u64) -> String {
+    format!("{number} other PC{}", if number == 1 { "" } else { "s" })
 }
 
 impl Books {
@@ -179,7 +183,7 @@ impl Books {
             files_expected: newest.map(|archive| archive.files),
             bytes_expected,
             bytes_per_s,
-            eta_ms: left.and_then(|left| left.saturating_mul(1_000).checked_div(bytes_per_s)),
+            eta_ms: left.and_then(|left| eta_ms(progress.bytes, left, progress.elapsed_ms)),
             waits_for: run.reins.still().map(waits_for),
         })
     }

@@ -25,12 +25,26 @@ pub(super) fn files(
 ) -> Result<FilesPage, RecoveryError> {
     let archive = archive.find(&engine.archives()?)?.name;
     let limit = limit.clamp(1, PAGE_LIMIT);
-    let mut entries = engine.list_folder(&archive, folder)?;
+    let mut entries = match engine.list_folder(&archive, folder) {
+        Err(ArchiveError::NoFolder(_)) => vec![one(engine, &archive, folder)?],
+        listed => listed?,
+    };
     if let Some(after) = after {
         entries.retain(|entry| is_after(&entry.path, after));
     }
     let more = entries.len() > limit;
     Ok(FilesPage { entries: entries.iter().take(limit).map(FileView::from).collect(), more })
+}
+
+/// What is there under a path that is no folder.
+fn one(engine: &Engine, archive: &ObjectName, path: &PathBytes) -> Result<Entry, RecoveryError> {
+    let bytes = path.as_bytes();
+    let at = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let found = match engine.list_folder(archive, &PathBytes::new(&bytes[..at])) {
+        Err(ArchiveError::NoFolder(_)) => None,
+        listed => listed?.into_iter().find(|entry| entry.path == *path),
+    };
+    found.ok_or_else(|| RecoveryError::NotInArchive(path.clone()))
 }
 
 /// `after` may be a whole path or the last name of one.
@@ -77,7 +91,7 @@ pub(super) fn diff(
     let mut page = DiffPage::default();
     for difference in recovery::diff(before, after) {
         let difference = view(difference.map_err(|error| ArchiveError::BadEntry(error.to_string()))?);
-        if behind.is_some_and(|behind| tree_order(difference.path.as_bytes(), behind.as_bytes()).is_le()) {
+        if behind.is_some_and(|behind| tree_order(difference.file.path.as_bytes(), behind.as_bytes()).is_le()) {
             continue;
         }
         if page.differences.len() == limit {
@@ -91,22 +105,12 @@ pub(super) fn diff(
 }
 
 fn view(difference: Difference) -> DifferenceView {
-    let (change, before, after) = match difference {
-        Difference::Added(entry) => (Change::Added, None, Some(entry)),
-        Difference::Removed(entry) => (Change::Removed, Some(entry), None),
-        Difference::Changed { before, after } => (Change::Changed, Some(before), Some(after)),
+    let (change, before, entry) = match difference {
+        Difference::Added(entry) => (Change::Added, None, entry),
+        Difference::Removed(entry) => (Change::Removed, None, entry),
+        Difference::Changed { before, after } => (Change::Changed, Some(before), after),
     };
-    let bytes = |entry: &Option<recovery::Entry>| entry.as_ref().map(|entry| entry.size_bytes);
-    let (before_bytes, after_bytes) = (bytes(&before), bytes(&after));
-    let entry = after.or(before);
-    DifferenceView {
-        path: entry.as_ref().map(|entry| entry.path.clone()).unwrap_or_default(),
-        change,
-        kind: entry.as_ref().map_or(recovery::EntryKind::Special, |entry| entry.kind),
-        before_bytes,
-        after_bytes,
-        modified_ms: entry.map_or(0, |entry| entry.modified_ns / 1_000_000),
-    }
+    DifferenceView { change, file: entry.into(), before: before.map(FileView::from) }
 }
 
 /// A version of a path: what differs between two of them.

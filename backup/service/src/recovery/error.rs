@@ -45,6 +45,9 @@ pub enum RecoveryError {
     /// There are none at all.
     #[error("there are no archives yet")]
     NoArchives,
+    /// There is nothing under this path.
+    #[error("there is no {0} in the archive: `shoal archives find` says in which archives a name is")]
+    NotInArchive(PathBytes),
     /// Too many at once.
     #[error(
         "archives {0} and before are too many to restore one over the other: begin with a later one, or tick paths"

@@ -208,7 +208,7 @@ impl Fetching {
         self.state().liars.insert(agent);
         (self.tell_liar)(Liar { agent, owner: self.owner, object });
         if let Some(name) = object {
-            Pool::tell_owner(&self.pool, self.owner, agent, name);
+            Pool::tell_of_wrong(&self.pool, self.owner, agent, name);
         }
     }
 

@@ -111,15 +111,18 @@ impl Pool {
         }
     }
 
-    /// Tells an owner, if it answers, that a member gave wrong bytes.
-    pub(super) fn tell_owner(pool: &Arc<Self>, owner: AgentId, agent: AgentId, name: ObjectName) {
-        if owner == pool.own() {
-            return;
-        }
+    /// Tells whoever answers of an owner and the member that gave wrong bytes: both may look into it.
+    pub(super) fn tell_of_wrong(pool: &Arc<Self>, owner: AgentId, agent: AgentId, name: ObjectName) {
         let told = Arc::clone(pool);
         pool.handle.spawn(async move {
-            if let Err(error) = told.ask(owner, Ask::Suspect { agent, name }, told.patience.small).await {
-                tracing::debug!(%owner, %error, "the owner was not told of wrong bytes");
+            let mut asks = vec![(agent, Ask::Doubt { owner, name })];
+            if owner != told.own() {
+                asks.push((owner, Ask::Suspect { agent, name }));
+            }
+            for (to, ask) in asks {
+                if let Err(error) = told.ask(to, ask, told.patience.small).await {
+                    tracing::debug!(%owner, %to, %error, "somebody was not told of wrong bytes");
+                }
             }
         });
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shoal_archive::{Archive, ArchiveError, Engine, Failures, First, Outcome, Preview, Repository, Restore, Watch};
 use shoal_backup::plan::PathBytes;
 use shoal_backup::recovery::{Action, RestoreQueue, Step, Totals, Work};
-use shoal_backup::{ArchiveId, ObjectName};
+use shoal_backup::{ArchiveId, ObjectName, eta_ms};
 use tokio_util::sync::CancellationToken;
 
 use super::RecoveryError;
@@ -291,10 +291,9 @@ impl Job {
         let bytes_done = progress.bytes + self.asked_bytes.load(Ordering::Relaxed);
         let totals = inner.totals.map(super::view::TotalsView::from);
         let has_ended = inner.state.has_ended();
-        let (elapsed_ms, begun) = (progress.elapsed_ms.max(1), bytes_done > 0);
+        let elapsed_ms = progress.elapsed_ms.max(1);
         let bytes_per_s = if has_ended { 0 } else { bytes_done.saturating_mul(1_000) / elapsed_ms };
         let left = totals.map(|totals| totals.written_bytes().saturating_sub(bytes_done));
-        let eta = |left: u64| left.saturating_mul(1_000) / bytes_per_s.max(1);
         let restored = inner.outcome.as_ref().map_or(0, |outcome| outcome.restored);
         RestoreView {
             id: self.id,
@@ -305,13 +304,13 @@ impl Job {
             target: self.chosen.restore.target.clone(),
             state: inner.state,
             totals,
-            entries_done: progress.files,
+            files_done: progress.files,
             bytes_done,
             fetched_bytes: fetching
                 .as_ref()
                 .map_or(inner.fetched_bytes, |fetching| fetching.fetched_bytes().saturating_sub(self.fetched_before)),
             bytes_per_s,
-            eta_ms: left.filter(|_| begun && !has_ended).map(eta),
+            eta_ms: left.filter(|_| !has_ended).and_then(|left| eta_ms(bytes_done, left, elapsed_ms)),
             asked: inner.asked,
             began_ms: self.began_ms,
             ended_ms: inner.ended_ms,

@@ -6,11 +6,12 @@ use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
 use shoal_archive::{Archive, Entry, Failures};
 use shoal_backup::plan::PathBytes;
-use shoal_backup::recovery::{Action, EntryKind, Skipped, Step, Sum, Totals};
+use shoal_backup::recovery::{self, Action, EntryKind, Rights, Skipped, Step, Sum, Totals};
 use shoal_backup::schedule::Mode;
 use shoal_backup::{ArchiveId, ObjectName};
 
 use crate::call::Standing;
+use crate::owner::ArchiveStatus;
 
 /// Failures that a status names, at most; all are counted, and more are in [`super::Recovery::failures`].
 pub const NAMED_FAILURES: usize = 100;
@@ -92,6 +93,24 @@ impl From<&Archive> for ArchiveView {
     }
 }
 
+impl From<ArchiveStatus> for ArchiveView {
+    fn from(archive: ArchiveStatus) -> Self {
+        Self {
+            number: archive.number,
+            name: archive.name,
+            made_ms: i64::try_from(archive.made_ms).unwrap_or(i64::MAX),
+            mode: archive.mode,
+            is_complete: archive.is_complete,
+            files: archive.files,
+            bytes: archive.bytes,
+            added_bytes: archive.added_bytes,
+            host: archive.host,
+            roots: archive.roots,
+            description: archive.description,
+        }
+    }
+}
+
 /// A file or folder in an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileView {
@@ -103,20 +122,20 @@ pub struct FileView {
     pub size_bytes: u64,
     /// When it was changed, ms since 1970.
     pub modified_ms: i64,
-    /// Permissions.
-    pub mode: u32,
+    /// Who may do what with it, and whose it is; as long as it is in an archive, that is known.
+    pub rights: Option<Rights>,
+}
+
+impl From<recovery::Entry> for FileView {
+    fn from(entry: recovery::Entry) -> Self {
+        let recovery::Entry { path, kind, size_bytes, modified_ns, rights, .. } = entry;
+        Self { path, kind, size_bytes, modified_ms: modified_ns / 1_000_000, rights }
+    }
 }
 
 impl From<&Entry> for FileView {
     fn from(entry: &Entry) -> Self {
-        let listed = entry.as_listed();
-        Self {
-            kind: listed.kind,
-            path: listed.path,
-            size_bytes: entry.size_bytes,
-            modified_ms: entry.modified_ns / 1_000_000,
-            mode: entry.mode,
-        }
+        entry.as_listed().into()
     }
 }
 
@@ -137,25 +156,19 @@ pub enum Change {
     Added,
     /// Only the earlier archive has it.
     Removed,
-    /// Both have it, otherwise.
+    /// Both have it, otherwise, be it with other rights only.
     Changed,
 }
 
 /// A path in which two archives differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DifferenceView {
-    /// Which.
-    pub path: PathBytes,
     /// How.
     pub change: Change,
     /// What it is; what it was, if it is gone.
-    pub kind: EntryKind,
-    /// Its size before.
-    pub before_bytes: Option<u64>,
-    /// Its size after.
-    pub after_bytes: Option<u64>,
-    /// When it was changed, by the archive that has it (the later one if both do), ms since 1970.
-    pub modified_ms: i64,
+    pub file: FileView,
+    /// What it was, if it changed.
+    pub before: Option<FileView>,
 }
 
 /// What differs between two archives.
@@ -402,8 +415,8 @@ pub struct RestoreView {
     pub state: RestoreState,
     /// How much it is, once that is known.
     pub totals: Option<TotalsView>,
-    /// Entries done.
-    pub entries_done: u64,
+    /// Files done of what was asked for, links and the like too; folders are not counted.
+    pub files_done: u64,
     /// Bytes written.
     pub bytes_done: u64,
     /// Bytes fetched from other PCs.

@@ -30,6 +30,20 @@ pub(crate) const OWNER: AgentId = AgentId([100; 32]);
 pub(crate) const SHARE_BYTES: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Does something that may hang if the holder is wrong: then it fails, and the threads that hang are left behind.
+pub(crate) fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> T {
+    struct Threads(Option<tokio::runtime::Runtime>);
+    impl Drop for Threads {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(tokio::runtime::Runtime::shutdown_background);
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let threads = Threads(Some(runtime));
+    let done = threads.0.as_ref().unwrap().block_on(async { tokio::time::timeout(deadline, work).await });
+    done.unwrap_or_else(|_| panic!("it hangs: not done after {deadline:?}"))
+}
+
 /// Bytes that follow from a number.
 pub(crate) fn noise(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -184,6 +198,21 @@ impl Pc {
             ObjectKind::Pack => folder.join(&name[..2]).join(name),
             _ => folder.join(name),
         }
+    }
+
+    /// Bytes that count as taken, and the same found by going through the folder.
+    pub(crate) fn used_and_recounted_bytes(&self) -> (u64, u64) {
+        let mut folders = vec![self.repository()];
+        let mut recounted_bytes = std::fs::metadata(self.copy_folder().join("catalogue")).map_or(0, |it| it.len());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata().unwrap() {
+                    found if found.is_dir() => folders.push(entry.path()),
+                    found => recounted_bytes += found.len(),
+                }
+            }
+        }
+        (self.holder.status().share.used_bytes, recounted_bytes)
     }
 
     pub(crate) fn status(&self) -> CopyStatus {

@@ -104,6 +104,7 @@ impl From<RecoveryError> for Failure {
             RecoveryError::NoOwnBackup
             | RecoveryError::NoArchive(_)
             | RecoveryError::NoArchives
+            | RecoveryError::NotInArchive(_)
             | RecoveryError::NoRestore(_) => Self::missing(said),
             RecoveryError::WrongPassphrase(_) => Self::denied(said),
             RecoveryError::NoSource { .. } | RecoveryError::NoUsableCopy { .. } => Self::later(said),

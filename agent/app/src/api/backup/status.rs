@@ -1,16 +1,23 @@
 //! How the backup of this PC stands, and what its admin wants of it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path as Segment, Query, State};
 use axum::http::StatusCode;
-use shoal_backup::plan::Plan;
+use shoal_backup::plan::{PathBytes, Plan};
+use shoal_backup_service::holder::ScrubAsked;
 use shoal_ledger::UserRole;
 
 use super::super::Api;
 use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::{Answer, Shared, Wish};
-use super::types::{BackupView, InitRequest, KitView, PeersRequest, PlanView, RunAsked, RunRequest, RunRequestView};
+use super::types::{
+    BackupView, InitRequest, KitView, PeersRequest, PlanQuery, PlanView, RunAsked, RunRequest, RunRequestView, ScrubBegun,
+};
 use super::views;
 use crate::backup::homes;
 
@@ -24,15 +31,45 @@ pub(super) async fn status(State(api): Shared, _caller: Caller) -> Answer<Backup
 pub(super) async fn plan(State(api): Shared, caller: Caller) -> Answer<PlanView> {
     caller.needs(UserRole::Operator)?;
     let owner = &api.backups()?.owner;
-    Ok(Json(match owner.plan() {
-        Ok(plan) => PlanView { plan: (*plan).clone(), is_proposal: false },
-        Err(_) => PlanView { plan: owner.propose(homes()), is_proposal: true },
-    }))
+    let (plan, is_proposal) = match owner.plan() {
+        Ok(plan) => ((*plan).clone(), false),
+        Err(_) => (owner.propose(homes()), true),
+    };
+    Ok(Json(view(plan, is_proposal)))
 }
 
-pub(super) async fn set_plan(State(api): Shared, caller: Caller, wish: Wish<Plan>) -> Answer<PlanView> {
+pub(super) async fn set_plan(
+    State(api): Shared,
+    caller: Caller,
+    Query(query): Query<PlanQuery>,
+    wish: Wish<Plan>,
+) -> Answer<PlanView> {
     let plan = wish.from(&caller, UserRole::Admin)?;
+    let had = api.backups()?.owner.plan()?;
+    let is_new = |root: &&PathBytes| !had.roots.contains(root);
+    must_be_there(plan.roots.iter().filter(is_new), query.allow_missing)?;
     take(&api, &caller, plan).await
+}
+
+fn view(plan: Plan, is_proposal: bool) -> PlanView {
+    let missing = plan.roots.iter().filter(|root| !is_there(root)).cloned().collect();
+    PlanView { plan, is_proposal, missing }
+}
+
+/// What cannot be looked at may be there.
+fn is_there(path: &PathBytes) -> bool {
+    Path::new(OsStr::from_bytes(path.as_bytes())).try_exists().unwrap_or(true)
+}
+
+/// A folder that is not there is a slip of the pen, unless it was said that it is meant.
+fn must_be_there<'a>(mut roots: impl Iterator<Item = &'a PathBytes>, allow_missing: bool) -> Result<(), Failure> {
+    match roots.find(|root| !allow_missing && !is_there(root)) {
+        None => Ok(()),
+        Some(root) => {
+            let meant = "if it is on a disk that is not always there, say so with --allow-missing (API: allow_missing)";
+            Err(Failure::conflict(format!("{root} is not there, so nothing of it would be kept; {meant}")))
+        }
+    }
 }
 
 async fn take(api: &Api, caller: &Caller, plan: Plan) -> Answer<PlanView> {
@@ -43,13 +80,14 @@ async fn take(api: &Api, caller: &Caller, plan: Plan) -> Answer<PlanView> {
         owner.plan()
     });
     let plan = set.await.map_err(|error| Failure::broken(error.to_string()))??;
-    Ok(Json(PlanView { plan: (*plan).clone(), is_proposal: false }))
+    Ok(Json(view((*plan).clone(), false)))
 }
 
 pub(super) async fn init(State(api): Shared, caller: Caller, wish: Wish<InitRequest>) -> Answer<KitView> {
     let request = wish.from(&caller, UserRole::Admin)?;
     let owner = &api.backups()?.owner;
     let plan = request.plan.unwrap_or_else(|| owner.propose(homes()));
+    must_be_there(plan.roots.iter(), request.allow_missing)?;
     let kit = match request.passphrase {
         None => owner.init(plan).await?,
         Some(passphrase) => owner.take_up(plan, super::passphrase(&passphrase)).await?,
@@ -76,7 +114,7 @@ pub(super) async fn run(
 }
 
 /// What became of a run that was asked for.
-pub(super) async fn requested(State(api): Shared, Path(request): Path<u64>, _caller: Caller) -> Answer<RunRequestView> {
+pub(super) async fn requested(State(api): Shared, Segment(request): Segment<u64>, _caller: Caller) -> Answer<RunRequestView> {
     let backups = api.backups()?;
     let requested = backups.owner.requested(request)?;
     let requested = requested.ok_or_else(|| {
@@ -117,10 +155,11 @@ pub(super) async fn drill(State(api): Shared, caller: Caller) -> Result<StatusCo
     }
 }
 
-/// Reads all copies of others through now.
-pub(super) async fn scrub(State(api): Shared, caller: Caller) -> Result<StatusCode, Failure> {
+/// Reads all copies of others through now, or joins who does.
+pub(super) async fn scrub(State(api): Shared, caller: Caller) -> Result<(StatusCode, Json<ScrubBegun>), Failure> {
     caller.needs(UserRole::Operator)?;
     let holder = api.backups()?.holder.clone();
-    tokio::spawn(async move { holder.scrub().await });
-    Ok(StatusCode::ACCEPTED)
+    let begun = tokio::task::spawn_blocking(move || holder.begin_scrub()).await;
+    let ScrubAsked { is_new, round } = begun.map_err(|error| Failure::broken(error.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(ScrubBegun { is_new, scrub: round })))
 }

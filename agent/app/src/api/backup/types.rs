@@ -5,6 +5,7 @@ use shoal_backup::drill::Proof;
 use shoal_backup::plan::{PathBytes, Plan};
 use shoal_backup::recovery::{EntryKind, Existing};
 use shoal_backup::schedule::Mode;
+use shoal_backup_service::holder::ScrubStatus;
 use shoal_backup_service::recovery::TotalsView;
 
 /// `GET /api/v1/backup`: how the backup of this PC stands, and what it holds for others.
@@ -77,6 +78,21 @@ pub struct LastRunView {
     pub archive: Option<u64>,
     /// Why it made none.
     pub error: Option<String>,
+    /// Files in it.
+    #[serde(default)]
+    pub files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Bytes that were added for it, compressed.
+    #[serde(default)]
+    pub added_bytes: u64,
+    /// Files that could not be read as they were: it is incomplete if there are any.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// The first of them, in sentences.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// An agent that holds a copy.
@@ -113,6 +129,27 @@ pub struct HoldingView {
     pub used_bytes: u64,
     /// For whom.
     pub owners: Vec<HeldView>,
+    /// Objects that were found damaged or gone since the agent began.
+    #[serde(default)]
+    pub damaged: u64,
+    /// Of them made anew.
+    #[serde(default)]
+    pub mended: u64,
+    /// When all was last read through, ms since 1970; none: not since the agent began.
+    #[serde(default)]
+    pub read_through_ms: Option<u64>,
+    /// The last reading that was asked for, and how far it is.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// `POST /api/v1/backup/scrub`: all copies are read through now. There is one reading at a time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScrubBegun {
+    /// It began for this call; else one was on, which does for this call too.
+    pub is_new: bool,
+    /// How far it is.
+    pub scrub: ScrubStatus,
 }
 
 /// A copy that this PC holds.
@@ -140,6 +177,18 @@ pub struct InitRequest {
     /// Of an earlier backup of this PC, which is to be taken up again from its peers.
     #[serde(default)]
     pub passphrase: Option<String>,
+    /// Folders that are to be kept need not be there now: they may be on a disk that is not always there.
+    #[serde(default)]
+    pub allow_missing: bool,
+}
+
+/// What stands behind `?` in the address of `PUT /api/v1/backup/plan`.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanQuery {
+    /// As in [`InitRequest`], of folders that the plan did not have before.
+    #[serde(default)]
+    pub allow_missing: bool,
 }
 
 /// The recovery kit: shown to admins only.
@@ -160,6 +209,9 @@ pub struct PlanView {
     pub plan: Plan,
     /// It is proposed only.
     pub is_proposal: bool,
+    /// Folders to be kept that are not there now.
+    #[serde(default)]
+    pub missing: Vec<PathBytes>,
 }
 
 /// `POST /api/v1/backup/run`: make an archive now. `DELETE`: end the run that is on.
@@ -241,7 +293,7 @@ pub struct ArchiveView {
     pub roots: Vec<String>,
 }
 
-/// `POST /api/v1/backup/files`: what is in a folder of an archive.
+/// `POST /api/v1/backup/files`: what is in a folder of an archive, or one file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesRequest {
@@ -250,7 +302,7 @@ pub struct FilesRequest {
     pub which: Which,
     /// The archive's number.
     pub archive: u64,
-    /// The folder; none: the top.
+    /// The folder or file; none: the top.
     #[serde(default)]
     pub folder: Option<PathBytes>,
     /// After which name, for the next page.
@@ -278,6 +330,15 @@ pub struct EntryView {
     pub size_bytes: u64,
     /// When it was changed, ms since 1970.
     pub modified_ms: i64,
+    /// Permissions in octal digits, with set-user-id, set-group-id and sticky, such as `0644`.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// Its owner's number.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Its group's number.
+    #[serde(default)]
+    pub gid: Option<u32>,
     /// Archives that it is in, where that was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<u64>,
@@ -317,6 +378,9 @@ pub struct DifferenceView {
     pub what: String,
     /// The entry, as the newer archive has it if it does.
     pub entry: EntryView,
+    /// As the older one has it, if it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<EntryView>,
 }
 
 /// `POST /api/v1/backup/find`: entries whose name or path is like a pattern, in all archives.
@@ -404,7 +468,7 @@ pub struct RestoreView {
     pub target: String,
     /// `waiting`, `running`, `done`, `done with failures`, `failed` or `cancelled`.
     pub state: String,
-    /// Files so far.
+    /// Files so far of what was asked for, links and the like too; folders are not counted.
     pub files: u64,
     /// Bytes so far.
     pub bytes: u64,

@@ -34,6 +34,10 @@ pub(super) fn backup(backups: &Backups) -> BackupView {
         holding: HoldingView {
             share_bytes: holder.share.limit_bytes,
             used_bytes: holder.share.used_bytes,
+            damaged: holder.damaged_objects,
+            mended: holder.mended_objects,
+            read_through_ms: holder.scrubbed_at_ms,
+            scrub: holder.scrub,
             owners: holder.copies.into_iter().map(|copy| held(backups, copy)).collect(),
         },
     }
@@ -61,6 +65,11 @@ fn last_run(run: LastRun) -> LastRunView {
         ended_ms: run.began_ms.saturating_add(run.took_ms),
         archive: run.error.is_none().then_some(run.archive.0),
         error: run.error,
+        files: run.files,
+        bytes: run.bytes,
+        added_bytes: run.added_bytes,
+        unreadable: run.unreadable,
+        problems: run.problems,
     }
 }
 
@@ -103,21 +112,11 @@ pub(super) fn owner(backups: &Backups, owner: recovery::OwnerView) -> OwnerView 
     }
 }
 
+/// One of this PC's own, of which it is known who holds it.
 pub(super) fn own_archive(archive: ArchiveStatus) -> ArchiveView {
-    ArchiveView {
-        number: archive.number.unwrap_or_default().0,
-        id: archive.name.to_string(),
-        made_ms: i64::try_from(archive.made_ms).unwrap_or(i64::MAX),
-        mode: archive.mode,
-        is_complete: archive.is_complete,
-        problems: archive.description,
-        files: archive.files,
-        bytes: archive.bytes,
-        added_bytes: archive.added_bytes,
-        copies: Some(usize::try_from(archive.copies).unwrap_or(usize::MAX)),
-        copies_wanted: Some(usize::try_from(archive.copies_wanted).unwrap_or(usize::MAX)),
-        roots: archive.roots,
-    }
+    let count = |copies| Some(usize::try_from(copies).unwrap_or(usize::MAX));
+    let (copies, copies_wanted) = (count(archive.copies), count(archive.copies_wanted));
+    ArchiveView { copies, copies_wanted, ..self::archive(archive.into()) }
 }
 
 pub(super) fn archive(archive: recovery::ArchiveView) -> ArchiveView {
@@ -139,8 +138,17 @@ pub(super) fn archive(archive: recovery::ArchiveView) -> ArchiveView {
 
 impl From<recovery::FileView> for EntryView {
     fn from(file: recovery::FileView) -> Self {
-        let recovery::FileView { path, kind, size_bytes, modified_ms, .. } = file;
-        Self { path, kind, size_bytes, modified_ms, archives: Vec::new() }
+        let recovery::FileView { path, kind, size_bytes, modified_ms, rights } = file;
+        Self {
+            path,
+            kind,
+            size_bytes,
+            modified_ms,
+            mode: rights.map(|rights| format!("{:04o}", rights.mode)),
+            uid: rights.map(|rights| rights.uid),
+            gid: rights.map(|rights| rights.gid),
+            archives: Vec::new(),
+        }
     }
 }
 
@@ -150,14 +158,8 @@ pub(super) fn difference(difference: recovery::DifferenceView) -> DifferenceView
         recovery::Change::Removed => "removed",
         recovery::Change::Changed => "changed",
     };
-    let entry = EntryView {
-        path: difference.path,
-        kind: difference.kind,
-        size_bytes: difference.after_bytes.or(difference.before_bytes).unwrap_or(0),
-        modified_ms: difference.modified_ms,
-        archives: Vec::new(),
-    };
-    DifferenceView { what: what.to_owned(), entry }
+    let before = difference.before.map(EntryView::from);
+    DifferenceView { what: what.to_owned(), entry: difference.file.into(), before }
 }
 
 fn failures(failures: &recovery::FailuresView) -> Vec<String> {
@@ -201,7 +203,7 @@ pub(super) fn restore(view: recovery::RestoreView) -> RestoreView {
         archive: view.archive.and_then(|archive| archive.number).unwrap_or_default().0,
         target: view.target.display().to_string(),
         state: state(view.state).to_owned(),
-        files: view.entries_done,
+        files: view.files_done,
         bytes: view.bytes_done,
         bytes_total: view.totals.map(|totals| totals.written_bytes()),
         fetched_bytes: view.fetched_bytes,

@@ -12,7 +12,8 @@ use super::local_time::local;
 use super::which::{Choice, Whose};
 use super::{LOOK_DEADLINE, count, paths, read};
 use crate::api::backup::types::{
-    ArchiveView, DiffRequest, DiffView, EntryView, FilesPage, FilesRequest, FindRequest, FindView, Which,
+    ArchiveView, DiffRequest, DiffView, DifferenceView, EntryView, FilesPage, FilesRequest, FindRequest, FindView,
+    Which,
 };
 use crate::cli::client::Client;
 use crate::cli::print::{answer, bytes, say, table};
@@ -28,17 +29,17 @@ pub(in crate::cli) struct ArchivesOptions {
 
 #[derive(Subcommand)]
 enum ArchivesCommand {
-    /// What is in a folder of an archive.
+    /// What is in a folder of an archive: permissions, owner and group by number, size, time and name of each.
     ///
     /// Example: shoal archives ls 2026-11-28 /home/ana
     Ls {
         /// The archive's number, `latest`, or a date: the last one made by then.
         #[arg(value_name = "N")]
         archive: Choice,
-        /// The folder [default: the top].
+        /// The folder, or a file [default: the top].
         path: Option<OsString>,
     },
-    /// What differs between two archives.
+    /// What differs between two archives: content, permissions and owners.
     ///
     /// Example: shoal archives diff 11 latest
     Diff {
@@ -49,7 +50,7 @@ enum ArchivesCommand {
         #[arg(value_name = "B")]
         newer: Choice,
     },
-    /// Files and folders whose name or path is like a pattern, in all archives.
+    /// Files and folders whose name or path is like a pattern, in all archives. Ends with code 1 if there is none.
     ///
     /// Example: shoal archives find '*.odt'
     Find {
@@ -109,6 +110,9 @@ fn archive_row(archive: &ArchiveView) -> Vec<String> {
         number => number.to_string(),
     };
     let protected = match (archive.copies, archive.copies_wanted) {
+        (Some(copies), Some(wanted)) if copies > wanted => {
+            format!("{}, {wanted} wanted", if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") })
+        }
         (Some(copies), Some(wanted)) => format!("{copies} of {wanted}"),
         (Some(copies), None) => copies.to_string(),
         (None, _) => "?".to_owned(),
@@ -158,10 +162,53 @@ fn ls(client: &Client, which: Which, archive: u64, path: Option<&OsString>, json
     Ok(())
 }
 
-/// Size, time, path; folders with `/` at their end.
+/// Permissions, owner, size, time, path; folders with `/` at their end.
 fn entry_line(entry: &EntryView) -> String {
     let size = if entry.kind == EntryKind::File { bytes(entry.size_bytes) } else { kind(entry.kind).to_owned() };
-    format!("{size:>8}  {}  {}", local(entry.modified_ms), shown(&entry.path, entry.kind))
+    let (mode, owner) = (mode(entry), owner(entry));
+    format!("{mode}  {owner:<11}  {size:>8}  {}  {}", local(entry.modified_ms), shown(&entry.path, entry.kind))
+}
+
+/// Permissions as `ls -l` shows them.
+fn mode(entry: &EntryView) -> String {
+    let what = match entry.kind {
+        EntryKind::Folder => 'd',
+        EntryKind::File => '-',
+        EntryKind::Link => 'l',
+        EntryKind::Special => '?',
+    };
+    let Some(bits) = entry.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()) else {
+        return format!("{what}?????????");
+    };
+    let mut text = String::from(what);
+    // Set-user-id, set-group-id and sticky stand in the place of `x`.
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let may = |bit: u32| bits >> shift & bit != 0;
+        text.push(if may(4) { 'r' } else { '-' });
+        text.push(if may(2) { 'w' } else { '-' });
+        text.push(match (bits & special != 0, may(1)) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// Owner and group by number: their names are those of the PC that the archive is of.
+fn owner(entry: &EntryView) -> String {
+    let number = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    format!("{}:{}", number(entry.uid), number(entry.gid))
+}
+
+/// A difference, and what the rights were if they changed.
+fn difference_line(difference: &DifferenceView) -> String {
+    let DifferenceView { what, entry, before } = difference;
+    let was =
+        before.as_ref().filter(|before| (&before.mode, before.uid, before.gid) != (&entry.mode, entry.uid, entry.gid));
+    let was = was.map(|before| format!("  (was {} {})", mode(before), owner(before))).unwrap_or_default();
+    format!("{what:<8} {}{was}", entry_line(entry))
 }
 
 fn shown(path: &PathBytes, kind: EntryKind) -> String {
@@ -190,7 +237,7 @@ fn diff(client: &Client, request: &DiffRequest, json: bool) -> Result<(), CliErr
         return Ok(());
     }
     for difference in &view.differences {
-        say!("{:<8} {}", difference.what, entry_line(&difference.entry));
+        say!("{}", difference_line(difference));
     }
     let of = |what: &str| view.differences.iter().filter(|difference| difference.what == what).count();
     let (added, removed, changed) = (of("added"), of("removed"), of("changed"));
@@ -205,13 +252,16 @@ fn diff(client: &Client, request: &DiffRequest, json: bool) -> Result<(), CliErr
 
 fn find(client: &Client, request: &FindRequest, json: bool) -> Result<(), CliError> {
     let value: Value = client.call(Method::POST, "backup/find", request)?;
+    let page: FindView = read(value.clone())?;
     if json {
-        return answer(&value);
+        answer(&value)?;
+    } else {
+        tell_unread(&page.unread);
     }
-    let page: FindView = read(value)?;
-    tell_unread(&page.unread);
     if page.entries.is_empty() {
-        say!("No archive has anything like {}.", request.pattern);
+        return Err(CliError::Failed(format!("no archive has anything like {}", request.pattern)));
+    }
+    if json {
         return Ok(());
     }
     let row = |entry: &EntryView| {
@@ -273,24 +323,57 @@ mod tests {
             (row[0].as_str(), &row[2..]),
             ("12", &["snapshot", "no", "7", "1.00 kB", "10 B", "1 of 2", "01234567"].map(String::from)[..])
         );
+        let more = ArchiveView { copies: Some(3), ..archive.clone() };
+        assert_eq!(archive_row(&more)[7], "3 copies, 2 wanted");
         let other = ArchiveView { number: 0, mode: None, copies: None, copies_wanted: None, ..archive };
         let row = archive_row(&other);
         assert_eq!((row[0].as_str(), row[2].as_str(), row[7].as_str()), ("-", "another program's", "?"));
     }
 
-    #[test]
-    fn entries_are_told_in_lines() {
-        let entry = |kind, path: &str| EntryView {
+    fn entry(kind: EntryKind, path: &str, mode: &str) -> EntryView {
+        EntryView {
             path: path.into(),
             kind,
             size_bytes: 1_500,
             modified_ms: 0,
+            mode: Some(mode.into()),
+            uid: Some(1_000),
+            gid: Some(100),
             archives: vec![],
+        }
+    }
+
+    #[test]
+    fn entries_are_told_in_lines() {
+        let line = |kind, path: &str| entry_line(&entry(kind, path, "0644"));
+        assert!(line(EntryKind::File, "/a/b").starts_with("-rw-r--r--  1000:100      1.50 kB  "));
+        assert!(line(EntryKind::Folder, "/a").ends_with("  /a/"));
+        assert!(line(EntryKind::Folder, "/").ends_with("  /"));
+        assert!(line(EntryKind::Link, "/l").starts_with("lrw-r--r--  1000:100         link  "));
+        assert!(line(EntryKind::File, "/\u{202e}fdp.exe\n").ends_with("  /%E2%80%AEfdp.exe%0A"));
+        let unknown = EntryView { mode: None, uid: None, gid: None, ..entry(EntryKind::File, "/a", "") };
+        assert!(entry_line(&unknown).starts_with("-?????????  ?:?  "));
+    }
+
+    #[test]
+    fn permissions_are_shown_as_ls_does() {
+        let shown = |bits: &str| mode(&entry(EntryKind::Folder, "/", bits));
+        assert_eq!(shown("0755"), "drwxr-xr-x");
+        assert_eq!((shown("1777"), shown("1770")), ("drwxrwxrwt".to_owned(), "drwxrwx--T".to_owned()));
+        assert_eq!((shown("6755"), shown("6644")), ("drwsr-sr-x".to_owned(), "drwSr-Sr--".to_owned()));
+        assert_eq!(shown("0000"), "d---------");
+    }
+
+    #[test]
+    fn a_change_of_rights_says_what_they_were() {
+        let difference = |mode: &str| DifferenceView {
+            what: "changed".into(),
+            entry: entry(EntryKind::File, "/a", "0600"),
+            before: Some(entry(EntryKind::File, "/a", mode)),
         };
-        assert!(entry_line(&entry(EntryKind::File, "/a/b")).starts_with(" 1.50 kB  "));
-        assert!(entry_line(&entry(EntryKind::Folder, "/a")).ends_with("  /a/"));
-        assert!(entry_line(&entry(EntryKind::Folder, "/")).ends_with("  /"));
-        assert!(entry_line(&entry(EntryKind::Link, "/l")).starts_with("    link  "));
+        assert!(difference_line(&difference("0644")).ends_with("  /a  (was -rw-r--r-- 1000:100)"));
+        let content = difference_line(&difference("0600"));
+        assert!(content.starts_with("changed  -rw-------") && content.ends_with("  /a"), "{content}");
     }
 
     #[test]

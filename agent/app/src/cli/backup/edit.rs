@@ -37,6 +37,9 @@ pub(super) struct SetOptions {
     /// Keep this folder too, with all that is in it.
     #[arg(long, value_name = "DIR")]
     root: Vec<OsString>,
+    /// Keep a folder also that is not there now, such as one of a disk that is not always there.
+    #[arg(long)]
+    allow_missing: bool,
     /// Keep this folder no more; archives that have it stay.
     #[arg(long, value_name = "DIR")]
     no_root: Vec<OsString>,
@@ -102,27 +105,29 @@ pub(super) struct SetOptions {
 
 pub(super) fn set(client: &Client, options: &SetOptions, json: bool) -> Result<(), CliError> {
     let value: Value = client.get("backup/plan")?;
-    let PlanView { mut plan, is_proposal } = read(value.clone())?;
+    let view: PlanView = read(value.clone())?;
     if *options == SetOptions::default() {
         if json {
             return answer(&value);
         }
-        settings::tell(&plan);
-        if is_proposal {
+        settings::tell(&view);
+        if view.is_proposal {
             say!("\nThis is only proposed: this PC is not backed up yet. `shoal backup init` sets it up.");
         }
         return Ok(());
     }
+    let PlanView { mut plan, is_proposal, .. } = view;
     if is_proposal {
         let what = "this PC is not backed up yet; set it up with `shoal backup init`, then change it";
         return Err(CliError::Refused(what.into()));
     }
     options.apply(&mut plan)?;
-    let value: Value = client.call(Method::PUT, "backup/plan", &plan)?;
+    let place = if options.allow_missing { "backup/plan?allow_missing=true" } else { "backup/plan" };
+    let value: Value = client.call(Method::PUT, place, &plan)?;
     if json {
         return answer(&value);
     }
-    settings::tell(&read::<PlanView>(value)?.plan);
+    settings::tell(&read(value)?);
     say!("\nThat is so from now on.");
     Ok(())
 }

@@ -29,6 +29,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::client::Client;
+use super::print::count;
 use super::{AgentChoice, CliError};
 
 pub(super) use archives::{ArchivesOptions, archives};
@@ -60,7 +61,8 @@ enum BackupCommand {
     Status,
     /// Make an archive now. On battery or a metered link too: you asked for it.
     ///
-    /// Ctrl-C ends the waiting, not the run. With --wait it ends with code 1 if no archive was made.
+    /// Ctrl-C ends the waiting, not the run. With --wait it ends with code 1 if no archive was made, and with 15 if it lacks files that
+    /// could not be read.
     ///
     /// Example: shoal backup run --snapshot --wait
     Run {
@@ -106,8 +108,14 @@ enum BackupCommand {
     },
     /// Read all copies that this PC holds for others through now; else that happens by and by.
     ///
-    /// Example: shoal backup scrub
-    Scrub,
+    /// There is one reading at a time: a second call joins it and says how far it is. What is damaged is made anew.
+    ///
+    /// Example: shoal backup scrub --wait
+    Scrub {
+        /// Wait for its end, and show how far it is.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Whose backups can be restored from this pool, with the kit of each.
     ///
     /// Example: shoal backup owners
@@ -127,7 +135,7 @@ pub(super) fn backup(agent: &AgentChoice, options: &BackupOptions, json: bool) -
         BackupCommand::Peers { agents, auto } => status::peers(&client()?, agents, *auto, json),
         BackupCommand::Kit { to } => setup::kit(&client()?, to.as_deref(), json),
         BackupCommand::Drill { wait } => run::drill(agent, *wait, json),
-        BackupCommand::Scrub => run::scrub(&client()?, json),
+        BackupCommand::Scrub { wait } => run::scrub(agent, *wait, json),
         BackupCommand::Owners => status::owners(&client()?, json),
     }
 }
@@ -135,9 +143,4 @@ pub(super) fn backup(agent: &AgentChoice, options: &BackupOptions, json: bool) -
 /// The agent's answer, which was read as JSON so that `--json` prints all of it.
 fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, CliError> {
     serde_json::from_value(value).map_err(|error| CliError::Failed(format!("the agent's answer: {error}")))
-}
-
-/// A number of something, such as `1 file` or `3 files`.
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -16,7 +16,7 @@ use super::which::{Choice, Whose};
 use super::{LOOK_DEADLINE, count, paths, read};
 use crate::api::backup::types::{FirstRequest, RestoreBegun, RestorePlanView, RestoreRequest, RestoreView};
 use crate::cli::client::Client;
-use crate::cli::print::{about, answer, bytes, say, table};
+use crate::cli::print::{about, answer, bytes, harmless, say, table};
 use crate::cli::{AgentChoice, CliError};
 
 #[derive(Args)]
@@ -183,7 +183,7 @@ fn may_overwrite(client: &Client, request: &RestoreRequest, json: bool) -> Resul
 }
 
 fn tell_plan(plan: &RestorePlanView) {
-    plan.steps.iter().for_each(|step| say!("  {step}"));
+    plan.steps.iter().for_each(|step| say!("  {}", harmless(step)));
     if plan.more_steps {
         say!("  and more");
     }
@@ -193,7 +193,7 @@ fn tell_plan(plan: &RestorePlanView) {
     totals(plan).iter().for_each(|line| say!("{line}"));
     if !plan.failures.is_empty() {
         say!("\nCannot be read now:");
-        plan.failures.iter().for_each(|failure| say!("  {failure}"));
+        plan.failures.iter().for_each(|failure| say!("  {}", harmless(failure)));
     }
 }
 
@@ -264,8 +264,8 @@ fn finish(view: &RestoreView, json: bool) -> Result<(), CliError> {
     } else {
         let place = if view.target.is_empty() || view.target == "/" { "where it was" } else { view.target.as_str() };
         let (files, size) = (count(view.files, "file"), bytes(view.bytes));
-        say!("{files}, {size} of archive {} came back: {place}.", view.archive);
-        view.failures.iter().for_each(|failure| eprintln!("  {}", crate::cli::print::harmless(failure)));
+        say!("{files}, {size} of archive {} came back: {}.", view.archive, harmless(place));
+        view.failures.iter().for_each(|failure| eprintln!("  {}", harmless(failure)));
         let named = view.failures.len() as u64;
         if view.failed_files > named && named > 0 {
             eprintln!("  and {} more", view.failed_files - named);

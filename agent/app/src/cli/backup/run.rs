@@ -5,14 +5,16 @@ use shoal_backup::drill::Proof;
 use shoal_backup::schedule::Mode;
 use ureq::http::Method;
 
-use super::status::{progress, proven, tester};
+use super::status::{progress, proven, scrubbed, tester};
 use super::watch::Watch;
-use crate::api::backup::types::{BackupView, LastRunView, RunAsked, RunRequest, RunRequestView};
+use super::{count, read};
+use crate::api::backup::types::{BackupView, LastRunView, RunAsked, RunRequest, RunRequestView, ScrubBegun};
 use crate::cli::client::Client;
-use crate::cli::print::{answer, say};
+use crate::cli::print::{answer, bytes, harmless, say};
 use crate::cli::{AgentChoice, CliError};
 
 const RUN_GOES_ON: &str = "the run goes on; `shoal backup` tells how far it is, `shoal backup cancel` ends it";
+const SCRUB_GOES_ON: &str = "the reading goes on; `shoal backup` tells how far it is";
 const DRILL_GOES_ON: &str = "the drill goes on; `shoal backup` tells what came of it";
 
 pub(super) fn run(agent: &AgentChoice, snapshot: bool, wait: bool, json: bool) -> Result<(), CliError> {
@@ -68,15 +70,25 @@ fn tell_end(last: &LastRunView, json: bool) -> Result<(), CliError> {
     if let Some(error) = &last.error {
         return Err(CliError::Failed(format!("no archive was made: {error}")));
     }
+    let Some(archive) = last.archive else {
+        if !json {
+            say!("The run is over.");
+        }
+        return Ok(());
+    };
     if !json {
-        match last.archive {
-            Some(archive) => {
-                say!("Archive {archive} is made. Its copies are sent now; `shoal archives` tells how many there are.")
-            }
-            None => say!("The run is over."),
+        let (files, size, added) = (count(last.files, "file"), bytes(last.bytes), bytes(last.added_bytes));
+        say!("Archive {archive} is made: {files}, {size}; {added} were added for it.");
+        say!("Its copies are sent now; `shoal archives` tells how many there are.");
+        last.problems.iter().for_each(|problem| eprintln!("  {}", harmless(problem)));
+    }
+    match last.unreadable {
+        0 => Ok(()),
+        unreadable => {
+            let files = count(unreadable, "file");
+            Err(CliError::Incomplete(format!("archive {archive} is incomplete: reading failed for {files}")))
         }
     }
-    Ok(())
 }
 
 pub(super) fn cancel(client: &Client, json: bool) -> Result<(), CliError> {
@@ -130,13 +142,47 @@ fn drilled<'a>(before: &BackupView, after: &'a BackupView) -> Result<&'a Proof, 
     })
 }
 
-pub(super) fn scrub(client: &Client, json: bool) -> Result<(), CliError> {
-    client.call::<Value>(Method::POST, "backup/scrub", &json!({}))?;
-    if json {
-        return answer(&json!({ "done": true }));
+pub(super) fn scrub(agent: &AgentChoice, wait: bool, json: bool) -> Result<(), CliError> {
+    let client = Client::open(agent)?;
+    let value: Value = client.call(Method::POST, "backup/scrub", &json!({}))?;
+    let begun: ScrubBegun = read(value.clone())?;
+    if !wait {
+        if json {
+            return answer(&value);
+        }
+        say!("{}", scrub_begun(&begun));
+        return Ok(());
     }
-    say!("All copies that this PC holds for others are read through; what is damaged is fetched anew.");
+    if !json && !begun.is_new {
+        eprintln!("{}", scrub_begun(&begun));
+    }
+    let mut watch = Watch::begin(agent, client);
+    let ended = loop {
+        let view: BackupView = watch.look("backup", SCRUB_GOES_ON)?;
+        match view.holding.scrub {
+            Some(scrub) if scrub.ended_ms.is_none() => watch.show(&scrubbed(&scrub)),
+            Some(scrub) => break scrub,
+            None => return Err(CliError::Failed("the agent began anew meanwhile: nothing is read now".into())),
+        }
+    };
+    watch.end();
+    if json {
+        return answer(&ended);
+    }
+    say!("Read {}. What is damaged is made anew; `shoal backup` tells how far that is.", scrubbed(&ended));
     Ok(())
+}
+
+/// What came of asking for a reading.
+fn scrub_begun(begun: &ScrubBegun) -> String {
+    let ScrubBegun { is_new, scrub } = begun;
+    let (objects, size) = (count(scrub.objects_total, "object"), bytes(scrub.bytes_total));
+    if *is_new {
+        return format!(
+            "All that this PC holds for others is read through: {objects}, {size}. What is damaged is made anew; `shoal backup` tells how far it is."
+        );
+    }
+    format!("It is being read through already, and that does for this call too: {}.", scrubbed(scrub))
 }
 
 #[cfg(test)]
@@ -144,16 +190,38 @@ mod tests {
     use dci_proto::AgentId;
     use shoal_backup::ArchiveId;
     use shoal_backup::drill::{Alert, DrillResult};
+    use shoal_backup_service::holder::ScrubStatus;
 
     use super::*;
     use crate::api::backup::types::{DrillView, HoldingView};
 
     #[test]
-    fn a_run_without_an_archive_is_a_failure() {
-        let last = |error: Option<&str>| LastRunView { ended_ms: 1, archive: Some(3), error: error.map(str::to_owned) };
-        assert!(tell_end(&last(None), true).is_ok());
-        let said = tell_end(&last(Some("the disk is full")), true).expect_err("it failed").to_string();
-        assert_eq!(said, "no archive was made: the disk is full");
+    fn a_run_without_an_archive_is_a_failure_and_one_that_lacks_files_has_a_code_of_its_own() {
+        let last = |error: Option<&str>, unreadable| LastRunView {
+            ended_ms: 1,
+            archive: Some(3),
+            error: error.map(str::to_owned),
+            files: 4,
+            bytes: 5,
+            added_bytes: 6,
+            unreadable,
+            problems: Vec::new(),
+        };
+        assert!(tell_end(&last(None, 0), true).is_ok());
+        let failed = tell_end(&last(Some("the disk is full"), 0), true).expect_err("it failed");
+        assert_eq!((failed.exit_code(), failed.to_string()), (1, "no archive was made: the disk is full".into()));
+        let lacks = tell_end(&last(None, 1), true).expect_err("it lacks one");
+        assert_eq!(lacks.exit_code(), 15);
+        assert_eq!(lacks.to_string(), "archive 3 is incomplete: reading failed for 1 file");
+    }
+
+    #[test]
+    fn a_second_scrub_says_that_it_joins_the_first_and_how_far_that_is() {
+        let scrub = ScrubStatus { objects: 2, objects_total: 7, bytes: 10, bytes_total: 90, ..ScrubStatus::default() };
+        let said = |is_new| scrub_begun(&ScrubBegun { is_new, scrub });
+        assert!(said(true).starts_with("All that this PC holds for others is read through: 7 objects, 90 B."));
+        let joined = said(false);
+        assert!(joined.contains("already") && joined.ends_with("2 of 7 objects, 10 B of 90 B, 0 damaged."), "{joined}");
     }
 
     #[test]
@@ -182,7 +250,15 @@ mod tests {
             proof,
             full_restore_ms: None,
             drill: Some(DrillView { is_on: false, error: error.map(str::to_owned) }),
-            holding: HoldingView { share_bytes: 0, used_bytes: 0, owners: Vec::new() },
+            holding: HoldingView {
+                share_bytes: 0,
+                used_bytes: 0,
+                owners: Vec::new(),
+                damaged: 0,
+                mended: 0,
+                read_through_ms: None,
+                scrub: None,
+            },
         };
         let proof = |at_ms| Proof {
             archive: ArchiveId(1),

@@ -3,10 +3,14 @@
 use shoal_backup::plan::Plan;
 
 use super::schedule;
-use crate::cli::print::table;
+use crate::api::backup::types::PlanView;
+use crate::cli::print::{say, table};
 
-pub(super) fn tell(plan: &Plan) {
-    table(&["SETTING", "IS", "WHAT IT MEANS"], rows(plan).into_iter());
+pub(super) fn tell(view: &PlanView) {
+    table(&["SETTING", "IS", "WHAT IT MEANS"], rows(&view.plan).into_iter());
+    for missing in &view.missing {
+        say!("! {missing} is not there now: nothing of it is kept until it is");
+    }
 }
 
 fn rows(plan: &Plan) -> Vec<Vec<String>> {

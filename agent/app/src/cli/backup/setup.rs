@@ -21,6 +21,9 @@ pub(super) struct InitOptions {
     /// Keep this folder [default: those of the users of this PC].
     #[arg(long, value_name = "DIR")]
     root: Vec<OsString>,
+    /// Keep folders also that are not there now, such as those of a disk that is not always there.
+    #[arg(long)]
+    allow_missing: bool,
     /// How many other PCs hold a copy [default: 2].
     #[arg(long, value_name = "N")]
     copies: Option<u8>,
@@ -48,6 +51,8 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     }
     if !options.root.is_empty() {
         view.plan.roots = paths::all_absolute(&options.root)?;
+        // What is there the agent knows.
+        view.missing.clear();
     }
     view.plan.copies = options.copies.unwrap_or(view.plan.copies);
     view.plan.validate().map_err(|error| CliError::Usage(error.to_string()))?;
@@ -56,7 +61,7 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     }
     if !json {
         say!("This PC would be backed up like this; all of it can be changed later (`shoal backup set`):\n");
-        settings::tell(&view.plan);
+        settings::tell(&view);
     }
     if options.dry_run {
         say!("\nNothing was changed.");
@@ -68,7 +73,7 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     let passphrase = options.take_up.then(|| secret::passphrase("this PC")).transpose()?;
     // Before anything is set up: a place that cannot be written is not found out when the passphrase is there.
     let file = options.kit.as_deref().map(KitFile::create).transpose()?;
-    let request = InitRequest { plan: Some(view.plan), passphrase };
+    let request = InitRequest { plan: Some(view.plan), passphrase, allow_missing: options.allow_missing };
     let value: Value = match client.call(Method::POST, "backup", &request) {
         Ok(value) => value,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use shoal_backup::drill::Proof;
+use shoal_backup_service::holder::ScrubStatus;
 use ureq::http::Method;
 
 use super::local_time::local_unsigned;
@@ -12,7 +13,7 @@ use crate::api::backup::types::{BackupView, HoldingView, OwnerView, PeerView, Pe
 use crate::api::types::NodeList;
 use crate::cli::CliError;
 use crate::cli::client::Client;
-use crate::cli::print::{about, answer, bytes, say, table};
+use crate::cli::print::{about, answer, bytes, harmless, say, table};
 
 pub(super) fn status(client: &Client, json: bool) -> Result<(), CliError> {
     let value: Value = client.get("backup")?;
@@ -20,10 +21,10 @@ pub(super) fn status(client: &Client, json: bool) -> Result<(), CliError> {
         return answer(&value);
     }
     let view: BackupView = read(value)?;
-    say!("{}", view.verdict);
+    say!("{}", harmless(&view.verdict));
     // The first is what the sentence says.
     for alert in view.alerts.iter().filter(|alert| **alert != view.verdict) {
-        say!("! {alert}");
+        say!("! {}", harmless(alert));
     }
     if view.is_set_up {
         say!("");
@@ -54,8 +55,14 @@ fn tell_runs(view: &BackupView) {
         let ended = local_unsigned(last.ended_ms);
         match (last.archive, &last.error) {
             (_, Some(error)) if is_told(error, &view.verdict) => say!("The last run ended {ended} without an archive."),
-            (_, Some(error)) => say!("The last run ended {ended} without an archive: {error}"),
-            (Some(archive), None) => say!("The last run ended {ended} and made archive {archive}."),
+            (_, Some(error)) => say!("The last run ended {ended} without an archive: {}", harmless(error)),
+            (Some(archive), None) => {
+                let lacks = match last.unreadable {
+                    0 => String::new(),
+                    unreadable => format!(" It lacks {} that could not be read.", count(unreadable, "file")),
+                };
+                say!("The last run ended {ended} and made archive {archive}.{lacks}");
+            }
             (None, None) => say!("The last run ended {ended}."),
         }
     }
@@ -148,6 +155,7 @@ fn tell_holding(holding: &HoldingView) {
         return;
     }
     say!("This PC holds {} of {} for others.", bytes(holding.used_bytes), bytes(holding.share_bytes));
+    reading(holding).iter().for_each(|line| say!("{line}"));
     if holding.owners.is_empty() {
         return;
     }
@@ -156,6 +164,36 @@ fn tell_holding(holding: &HoldingView) {
         vec![name_of(held.name.as_deref(), &held.owner), held.archives.to_string(), bytes(held.held_bytes), lacks]
     });
     table(&["HELD FOR", "ARCHIVES", "BYTES", "LACKS"], rows);
+}
+
+/// What came of reading the copies through.
+fn reading(holding: &HoldingView) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &holding.scrub {
+        Some(scrub) if scrub.ended_ms.is_none() => lines.push(format!("All of it is being read: {}.", scrubbed(scrub))),
+        _ => lines.extend(
+            holding.read_through_ms.map(|at_ms| format!("All of it was last read through {}.", local_unsigned(at_ms))),
+        ),
+    }
+    if holding.damaged > 0 {
+        let missing = holding.damaged.saturating_sub(holding.mended);
+        let still = if missing == 0 { String::new() } else { format!(", {missing} not yet") };
+        let (damaged, mended) = (count(holding.damaged, "object"), holding.mended);
+        lines.push(format!("Since the agent began, {damaged} of it went bad or missing; {mended} made anew{still}."));
+    }
+    lines
+}
+
+/// How far a reading of the copies is, in a line.
+pub(super) fn scrubbed(scrub: &ScrubStatus) -> String {
+    format!(
+        "{} of {}, {} of {}, {} damaged",
+        scrub.objects,
+        count(scrub.objects_total, "object"),
+        bytes(scrub.bytes),
+        bytes(scrub.bytes_total),
+        scrub.damaged
+    )
 }
 
 fn name_of(name: Option<&str>, id: &str) -> String {
@@ -238,6 +276,39 @@ mod tests {
         assert_eq!(progress(&run), "1 file, 2.00 MB, 1.00 MB/s, about 60 seconds left");
         run.waits_for = Some("waits until this PC is off battery".into());
         assert_eq!(progress(&run), "1 file, 2.00 MB; it waits until this PC is off battery");
+    }
+
+    #[test]
+    fn what_a_scrub_does_found_and_mended_is_told() {
+        let quiet = HoldingView {
+            share_bytes: 9,
+            used_bytes: 9,
+            owners: Vec::new(),
+            damaged: 0,
+            mended: 0,
+            read_through_ms: None,
+            scrub: None,
+        };
+        assert_eq!(reading(&quiet), [String::new(); 0]);
+        let scrub = ScrubStatus {
+            objects: 1,
+            objects_total: 3,
+            bytes: 1_000,
+            bytes_total: 4_000,
+            damaged: 1,
+            ..ScrubStatus::default()
+        };
+        let on = HoldingView { scrub: Some(scrub), damaged: 2, mended: 1, ..quiet.clone() };
+        let said = [
+            "All of it is being read: 1 of 3 objects, 1.00 kB of 4.00 kB, 1 damaged.",
+            "Since the agent began, 2 objects of it went bad or missing; 1 made anew, 1 not yet.",
+        ];
+        assert_eq!(reading(&on), said);
+        let ended = ScrubStatus { ended_ms: Some(5), ..scrub };
+        let over = HoldingView { scrub: Some(ended), read_through_ms: Some(5), damaged: 1, mended: 1, ..quiet };
+        let lines = reading(&over);
+        assert!(lines[0].starts_with("All of it was last read through 19"), "{lines:?}");
+        assert_eq!(lines[1], "Since the agent began, 1 object of it went bad or missing; 1 made anew.");
     }
 
     fn peer() -> PeerView {

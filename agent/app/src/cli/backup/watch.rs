@@ -1,6 +1,6 @@
 //! Looking again and again how far something is, and telling it in a line.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -13,8 +13,8 @@ use crate::cli::{AgentChoice, CliError};
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks without an answer before it is given up: the agent may just be restarting.
 const SILENT_LIMIT: u32 = 120;
-/// Looks between two lines where they are not written over: more would fill a log.
-const LOOKS_PER_LINE: u32 = 20;
+/// Time between two lines where they are not written over, and before the first: more would fill a log.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Looks on behalf of a person who waits.
 pub(super) struct Watch<'a> {
@@ -23,6 +23,7 @@ pub(super) struct Watch<'a> {
     interrupt: Watching,
     line: Line,
     told: String,
+    told_at: Instant,
     looks: u32,
     silent: u32,
 }
@@ -30,7 +31,8 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn begin(agent: &'a AgentChoice, client: Client) -> Self {
         let interrupt = Watching::begin();
-        Self { agent, client, interrupt, line: Line::new(), told: String::new(), looks: 0, silent: 0 }
+        let (told, told_at) = (String::new(), Instant::now());
+        Self { agent, client, interrupt, line: Line::new(), told, told_at, looks: 0, silent: 0 }
     }
 
     /// Asks, and asks again while the agent is away for a short time. Ends with `goes_on` at Ctrl-C.
@@ -63,13 +65,14 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Tells how far it is.
+    /// Tells how far it is: to a person at once, to a log now and then.
     pub(super) fn show(&mut self, text: &str) {
         if self.line.is_shown() {
             self.line.show(text);
-        } else if text != self.told && (self.told.is_empty() || self.looks.is_multiple_of(LOOKS_PER_LINE)) {
+        } else if text != self.told && self.told_at.elapsed() >= LINE_INTERVAL {
             eprintln!("{}", crate::cli::print::harmless(text));
             text.clone_into(&mut self.told);
+            self.told_at = Instant::now();
         }
     }
 

@@ -16,7 +16,7 @@ use ureq::http::Method;
 use super::client::Client;
 use super::commands::segment;
 use super::message::on_behalf_of;
-use super::print::say;
+use super::print::{harmless_json, raw, say};
 use super::{AgentChoice, CliError};
 use crate::api::chat::types::{
     ChatEvent, ConversationList, History, SayAnswer, SayRequest, SeenRequest, TickView, Where,
@@ -263,7 +263,7 @@ impl Chat<'_> {
             let heard = matches!(&event, ChatEvent::Said { entry, .. } if entry.own);
             self.unheard = self.unheard.saturating_sub(usize::from(heard));
             let line = serde_json::to_string(&event).map_err(|error| CliError::Failed(error.to_string()))?;
-            say!("{line}");
+            raw(&harmless_json(&line));
             return Ok(());
         }
         match event {
@@ -301,7 +301,7 @@ impl Chat<'_> {
             for entry in history.entries.into_iter().filter(|_| self.options.last > 0) {
                 let event = ChatEvent::Said { place: self.place.clone(), entry };
                 let line = serde_json::to_string(&event).map_err(|error| CliError::Failed(error.to_string()))?;
-                say!("{line}");
+                raw(&harmless_json(&line));
             }
             self.shown_once = true;
             return Ok(());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{is_over, state_of};
 use crate::api::files::types::{OutgoingView, TransferView};
 use crate::cli::client::Client;
-use crate::cli::print::{answer, say};
+use crate::cli::print::{answer, harmless, harmless_lines, say};
 use crate::cli::{AgentChoice, CliError};
 
 /// Time between two looks.
@@ -35,8 +35,7 @@ impl Line {
             return;
         }
         self.clear();
-        let text: String =
-            text.chars().map(|char| if char.is_control() && char != '\n' { '?' } else { char }).collect();
+        let text = harmless_lines(text);
         eprintln!("{text}");
         self.lines = text.lines().count();
     }
@@ -71,7 +70,7 @@ pub(super) fn wait(agent: &AgentChoice, transfer: &str, json: bool) -> Result<()
                 if !line.shown && !json {
                     let words: Vec<String> =
                         one.recipients.iter().map(|to| format!("{}  {}", to.name, to.state)).collect();
-                    words.iter().filter(|word| !told.contains(word)).for_each(|word| eprintln!("{word}"));
+                    words.iter().filter(|word| !told.contains(word)).for_each(|word| eprintln!("{}", harmless(word)));
                     told.extend(words);
                     told.dedup();
                 }

@@ -15,7 +15,7 @@ use crate::api::messages::types::SentAnswer;
 use crate::cli::client::Client;
 use crate::cli::duration;
 use crate::cli::message::on_behalf_of;
-use crate::cli::print::{answer, bytes, say};
+use crate::cli::print::{answer, bytes, harmless, say};
 use crate::cli::{AgentChoice, CliError};
 
 /// Bytes of a piece.
@@ -30,7 +30,7 @@ pub(super) fn send(agent: &AgentChoice, options: &SendOptions, json: bool) -> Re
     let expires_s = Some(duration::seconds("--expires", &options.expires)?);
     let collected = Collected::of(&options.paths)?;
     for left_out in &collected.left_out {
-        eprintln!("left out: {left_out}");
+        eprintln!("left out: {}", harmless(left_out));
     }
     let user = on_behalf_of(agent);
     let entries = collected.entries.clone();

@@ -17,7 +17,7 @@ use ureq::http::Method;
 use super::client::Client;
 use super::duration;
 use super::message::{Recipients, on_behalf_of};
-use super::print::{harmless, say, table};
+use super::print::{harmless, harmless_json, raw, say, table};
 use super::{AgentChoice, CliError};
 use crate::api::messages::types::{AskEvent, AskRequest, SendRequest};
 use board::{Board, Shown, State};
@@ -136,7 +136,7 @@ impl Printer {
     fn show(&mut self, board: &Board, shown: &Shown) {
         if self.json {
             if let Some(line) = shown.as_json() {
-                say!("{line}");
+                raw(&harmless_json(&line.to_string()));
             }
             return;
         }
@@ -149,7 +149,7 @@ impl Printer {
         };
         let text = harmless(text);
         match stream {
-            Stream::Out => super::print::raw(&format!("{prefix}{text}")),
+            Stream::Out => raw(&format!("{prefix}{text}")),
             // Nobody may be there to read it.
             Stream::Err => drop(writeln!(std::io::stderr(), "{prefix}{text}")),
         }
@@ -159,7 +159,8 @@ impl Printer {
 fn summary(board: &Board, json: bool) {
     if json {
         let agents: Vec<Value> = board.agents().iter().map(board::AgentRun::as_json).collect();
-        say!("{}", json!({ "event": "summary", "finished": board.is_finished(), "agents": agents }));
+        let summary = json!({ "event": "summary", "finished": board.is_finished(), "agents": agents });
+        raw(&harmless_json(&summary.to_string()));
         return;
     }
     let rows = board.agents().iter().map(|agent| {

@@ -31,16 +31,30 @@ async fn folders_differences_and_names() {
     assert_eq!((names(&page), page.more), (vec!["c".to_owned()], false));
     let top = recovery.files(&kit(), 1.into(), "/".into(), None, 9).await.unwrap();
     assert_eq!(top.entries.len(), 1, "{top:?}");
-    let missing = recovery.files(&kit(), 1.into(), owner.path("a"), None, 9).await.unwrap_err();
-    assert!(missing.to_string().contains("no folder"), "{missing}");
+    let file = recovery.files(&kit(), 1.into(), owner.path("b/x.txt"), None, 9).await.unwrap();
+    assert_eq!((file.entries.len(), &file.entries[0].path, file.more), (1, &owner.path("b/x.txt"), false));
+    for nothing in ["z", "a/z", "z/a"] {
+        let missing = recovery.files(&kit(), 1.into(), owner.path(nothing), None, 9).await;
+        assert!(matches!(&missing, Err(RecoveryError::NotInArchive(_))), "{missing:?}");
+    }
 
     let diff = recovery.diff(&kit(), 1.into(), ArchiveRef::Latest, None, 9).await.unwrap();
-    let found: Vec<_> = diff.differences.iter().map(|it| (it.path.clone(), it.change)).collect();
+    let found: Vec<_> = diff.differences.iter().map(|it| (it.file.path.clone(), it.change)).collect();
     let expected = [("b/x.txt", Change::Changed), ("c", Change::Removed), ("d.txt", Change::Added)];
     assert_eq!(found, expected.map(|(path, change)| (owner.path(path), change)));
-    assert_eq!((diff.differences[0].before_bytes, diff.differences[0].after_bytes), (Some(7), Some(18)));
+    let sizes = |it: &DifferenceView| (it.before.as_ref().map(|before| before.size_bytes), it.file.size_bytes);
+    assert_eq!(diff.differences.iter().map(sizes).collect::<Vec<_>>(), [(Some(7), 18), (None, 1), (None, 3)]);
     let rest = recovery.diff(&kit(), 1.into(), 2.into(), Some(owner.path("b/x.txt")), 1).await.unwrap();
-    assert_eq!((rest.differences[0].path.clone(), rest.differences.len(), rest.more), (owner.path("c"), 1, true));
+    assert_eq!((rest.differences[0].file.path.clone(), rest.differences.len(), rest.more), (owner.path("c"), 1, true));
+
+    // Other rights are a change too.
+    fs::set_permissions(owner.home().join("a"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    owner.back_up();
+    let stage = Stage::new(&owner, &[1]);
+    let diff = stage.recovery.diff(&kit(), 2.into(), 3.into(), None, 9).await.unwrap();
+    let modes = |it: &DifferenceView| (it.file.path.clone(), it.file.rights.map(|rights| rights.mode));
+    assert_eq!(diff.differences.iter().map(modes).collect::<Vec<_>>(), [(owner.path("a"), Some(0o600))]);
+    assert_ne!(diff.differences[0].before.as_ref().unwrap().rights, diff.differences[0].file.rights);
 
     let found = recovery.find(&kit(), "*.txt".to_owned(), 9).await.unwrap();
     let versions: Vec<_> =
