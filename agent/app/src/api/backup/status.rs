@@ -16,7 +16,8 @@ use super::super::caller::Caller;
 use super::super::failure::Failure;
 use super::super::handlers::{Answer, Shared, Wish};
 use super::types::{
-    BackupView, InitRequest, KitView, PeersRequest, PlanQuery, PlanView, RunAsked, RunRequest, RunRequestView, ScrubBegun,
+    BackupView, InitRequest, KitView, PeersRequest, PlanQuery, PlanView, RunAsked, RunRequest, RunRequestView,
+    ScrubBegun,
 };
 use super::views;
 use crate::backup::homes;
@@ -114,7 +115,11 @@ pub(super) async fn run(
 }
 
 /// What became of a run that was asked for.
-pub(super) async fn requested(State(api): Shared, Segment(request): Segment<u64>, _caller: Caller) -> Answer<RunRequestView> {
+pub(super) async fn requested(
+    State(api): Shared,
+    Segment(request): Segment<u64>,
+    _caller: Caller,
+) -> Answer<RunRequestView> {
     let backups = api.backups()?;
     let requested = backups.owner.requested(request)?;
     let requested = requested.ok_or_else(|| {
