@@ -183,6 +183,16 @@ impl Fetching {
         self.state().catalogue = Some(catalogue);
     }
 
+    /// What the owner said there is, as far as it is known here.
+    pub(super) fn catalogue(&self) -> Option<Arc<State>> {
+        self.state().catalogue.clone()
+    }
+
+    /// The number of its last word.
+    pub(super) fn sequence(&self) -> u64 {
+        self.catalogue().map_or(0, |catalogue| catalogue.sequence())
+    }
+
     /// Sources that did not lie.
     pub(super) fn sources(&self) -> Vec<Source> {
         let state = self.state();

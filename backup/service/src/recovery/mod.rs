@@ -248,12 +248,19 @@ impl Recovery {
                 }
                 let slot = self.slot(Some(owner))?;
                 let mut open = slot.lock_owned().await;
-                if let Some(session) = open.as_ref().map(Arc::clone) {
-                    return blocking(move || session.check(&passphrase).map(|()| session)).await;
-                }
                 let (pool, tell_liar) = (Arc::clone(&self.pool), Arc::clone(&self.tell_liar));
-                let folder = self.folder.join(owner.to_string());
                 let cancel = self.cancel.child_token();
+                if let Some(session) = open.as_ref().map(Arc::clone) {
+                    return blocking(move || {
+                        // Held, so that one at a time looks.
+                        let _open = open;
+                        session.check(&passphrase)?;
+                        session.catch_up(&pool, &cancel);
+                        Ok(session)
+                    })
+                    .await;
+                }
+                let folder = self.folder.join(owner.to_string());
                 let session = blocking(move || {
                     let session = Session::over_copies(&pool, owner, &passphrase, (folder, false), tell_liar, &cancel)?;
                     let session = Arc::new(session);

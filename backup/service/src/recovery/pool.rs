@@ -32,6 +32,8 @@ pub struct Patience {
     pub stall: Duration,
     /// Until a member that did not answer, or was busy, is asked again.
     pub rest: Duration,
+    /// How long it is taken for true who has which copy, before archives are named again.
+    pub fresh: Duration,
 }
 
 impl Default for Patience {
@@ -41,6 +43,7 @@ impl Default for Patience {
             piece: Duration::from_secs(60),
             stall: Duration::from_secs(180),
             rest: Duration::from_secs(3),
+            fresh: Duration::from_secs(10),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Session {
     /// What the passphrase hashes to with a salt of this session; `None`: no passphrase was asked for.
     passphrase: Option<([u8; 32], [u8; 32])>,
     used: Mutex<Instant>,
+    /// When it was last looked who has which copy.
+    looked: Mutex<Instant>,
     /// Removed when it is closed.
     folder: Option<PathBuf>,
 }
@@ -49,6 +51,7 @@ impl Session {
             over: Some(Arc::clone(own)),
             passphrase: None,
             used: Mutex::new(Instant::now()),
+            looked: Mutex::new(Instant::now()),
             folder: None,
         }
     }
@@ -85,6 +88,7 @@ impl Session {
             over: None,
             passphrase: Some((salt, sha256(&[&salt, passphrase.as_bytes()]))),
             used: Mutex::new(Instant::now()),
+            looked: Mutex::new(Instant::now()),
             folder: Some(folder),
         })
     }
@@ -98,6 +102,29 @@ impl Session {
             ArchiveError::WrongKey(_) => RecoveryError::WrongPassphrase(self.owner),
             error => error.into(),
         })
+    }
+
+    /// Takes in the archives that were made since it was opened, and leaves out those that are gone. Who looked a moment ago does not look
+    /// again. If nobody answers, what is here stands. Blocks.
+    pub(super) fn catch_up(&self, pool: &Pool, cancel: &CancellationToken) {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_own || looked.elapsed() < pool.patience.fresh {
+                return;
+            }
+            *looked = Instant::now();
+        }
+        let known = self.fetching.sequence();
+        self.fetching.look_for_sources();
+        let sources = self.fetching.sources();
+        if sources.iter().all(|source| source.standing.sequence <= known) {
+            return;
+        }
+        if let Err(error) =
+            fetch_first(pool, &self.fetching, cancel).and_then(|()| leave_out_what_is_gone(&self.fetching))
+        {
+            tracing::warn!(owner = %self.owner, %error, "newer archives cannot be taken in");
+        }
     }
 
     /// Whether it is this repository of this PC.
@@ -154,7 +181,7 @@ impl Drop for Folder {
 
 /// Fetches the catalogue and all objects but packs. The newest catalogue of which all of that can be had; if there is none,
 /// the one that lacks the least.
-fn fetch_first(pool: &Arc<Pool>, fetching: &Fetching, cancel: &CancellationToken) -> Result<(), RecoveryError> {
+fn fetch_first(pool: &Pool, fetching: &Fetching, cancel: &CancellationToken) -> Result<(), RecoveryError> {
     let owner = fetching.owner();
     let asked = fetching.look_for_sources();
     let mut sources = fetching.sources();
@@ -200,6 +227,18 @@ fn fetch_first(pool: &Arc<Pool>, fetching: &Fetching, cancel: &CancellationToken
         }
         _ => Err(RecoveryError::NoUsableCopy { owner, why: said.join("; ") }),
     }
+}
+
+/// Removes snapshots and indexes that the catalogue does not know any more: they would lead to what nobody has.
+fn leave_out_what_is_gone(fetching: &Fetching) -> Result<(), RecoveryError> {
+    let Some(catalogue) = fetching.catalogue() else { return Ok(()) };
+    for object in fetching.objects().list()? {
+        let is_listing = matches!(object.kind, ObjectKind::Index | ObjectKind::Snapshot);
+        if is_listing && catalogue.get(&object.name).is_none() {
+            fetching.objects().remove(&object.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Fetches all objects but packs; says what cannot be had.

@@ -6,6 +6,28 @@ use super::super::*;
 use super::stage::*;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_since_one_first_looked_is_seen_and_the_latest_is_the_latest() {
+    let mut owner = Owner::new();
+    owner.write("a", b"old");
+    let gone = owner.back_up();
+    let mut stage = Stage::new(&owner, &[1]);
+    assert_eq!(stage.recovery.archives(&kit()).await.unwrap().len(), 1);
+    owner.write("a", b"newer");
+    owner.back_up();
+    stage.renew(&owner, 1);
+    assert_eq!(stage.recovery.archives(&kit()).await.unwrap().len(), 2);
+    let out = stage.target("out");
+    let done = stage.restore(&RestoreRequest::all(kit(), ArchiveRef::Latest, out.clone())).await;
+    assert_eq!(done.state, RestoreState::Done, "{done:#?}");
+    assert_eq!(fs::read(owner.below(&out).join("a")).unwrap(), b"newer");
+    // One that the owner let go is not offered any more.
+    owner.catalogue.append(&crate::testing::TestSigner(OWNER), 9, shoal_backup::catalogue::Op::Delete(gone)).unwrap();
+    stage.renew(&owner, 1);
+    let numbers: Vec<_> = stage.recovery.archives(&kit()).await.unwrap().iter().map(|view| view.number).collect();
+    assert_eq!(numbers.len(), 1, "{numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn folders_differences_and_names() {
     let mut owner = Owner::new();
     for name in ["a", "b/x.txt", "b/y", "c"] {

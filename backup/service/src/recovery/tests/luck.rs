@@ -145,8 +145,9 @@ async fn a_holder_that_dies_midway_is_replaced_and_the_transfer_goes_on_where_it
     assert_eq!(tree(&owner.below(&out)), tree(&owner.home()));
     assert!(done.liars.is_empty());
     let gets = stage.gets();
-    let taken_over = gets.iter().find(|(to, ..)| *to == agent(40)).unwrap();
-    assert!(taken_over.2 > 0, "it went on at {}", taken_over.2);
+    // Several are on their way at once; of what had begun to come, the rest came from the other one.
+    let taken_over = gets.iter().find(|(to, _, offset, _)| *to == agent(40) && *offset > 0);
+    let taken_over = taken_over.unwrap_or_else(|| panic!("all began anew: {gets:#?}"));
     assert_eq!(gets.iter().filter(|(_, name, ..)| *name == taken_over.1).map(|(.., offset, _)| *offset).min(), Some(0));
     let all: u64 = owner.catalogue.state().size_bytes();
     assert_eq!(

@@ -178,7 +178,7 @@ pub(super) struct Stage {
     pub(super) dir: tempfile::TempDir,
     pub(super) recovery: Arc<Recovery>,
     pub(super) liars: Arc<Mutex<Vec<Liar>>>,
-    _answers: Vec<Arc<dyn Answers>>,
+    answers: Vec<Arc<dyn Answers>>,
 }
 
 /// The PC that restores.
@@ -222,12 +222,21 @@ impl Stage {
                 piece: Duration::from_secs(20),
                 stall: Duration::from_millis(200),
                 rest: Duration::from_millis(5),
+                fresh: Duration::ZERO,
             },
         })
         .unwrap();
         let recovering: Arc<dyn Answers> = recovery.clone();
         hub.join(own, &recovering);
-        Self { hub, dir, recovery, liars, _answers: answers }
+        Self { hub, dir, recovery, liars, answers: answers }
+    }
+
+    /// A holder has what the owner has made by now.
+    pub(super) fn renew(&mut self, owner: &Owner, holder: u8) {
+        let copy = Copy { objects: Objects::open(owner.engine.folder()), catalogue: owner.catalogue.clone() };
+        let copy: Arc<dyn Answers> = Arc::new(copy);
+        self.hub.join(agent(holder), &copy);
+        self.answers.push(copy);
     }
 
     pub(super) fn target(&self, name: &str) -> PathBuf {
