@@ -228,7 +228,7 @@ impl Stage {
         .unwrap();
         let recovering: Arc<dyn Answers> = recovery.clone();
         hub.join(own, &recovering);
-        Self { hub, dir, recovery, liars, answers: answers }
+        Self { hub, dir, recovery, liars, answers }
     }
 
     /// A holder has what the owner has made by now.
