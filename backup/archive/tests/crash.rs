@@ -5,19 +5,48 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shoal_archive::Repository;
-use shoal_backup::ObjectKind;
-use support::{PASSPHRASE, Place, assert_same, noise};
+use shoal_archive::{BackUp, Engine, Repository, Watch};
+use shoal_backup::plan::Plan;
+use shoal_backup::schedule::Mode;
+use shoal_backup::{ArchiveId, ObjectKind};
+use support::{PASSPHRASE, Place, assert_same, noise, path_bytes};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/back_up")
+const REPOSITORY: &str = "SHOAL_TEST_CRASH_REPOSITORY";
+const HOME: &str = "SHOAL_TEST_CRASH_HOME";
+
+/// What the test starts and kills: this same program, told what to do by its environment.
+#[test]
+fn the_process_that_is_killed() {
+    let (Some(repository), Some(home)) = (std::env::var_os(REPOSITORY), std::env::var_os(HOME)) else { return };
+    let engine = Engine::open(Path::new(&repository), PASSPHRASE).unwrap();
+    let what = BackUp {
+        plan: Arc::new(Plan { roots: vec![path_bytes(Path::new(&home))], ..Plan::default() }),
+        host: "pc".to_owned(),
+        number: ArchiveId(1),
+        mode: Mode::Delta,
+        parent: None,
+        reread: false,
+        only_changes: false,
+    };
+    engine.back_up(&what, &Arc::new(Watch::silent())).unwrap();
+}
+
+/// It, at work on the place.
+fn started(place: &Place) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_process_that_is_killed", "--test-threads=1"])
+        .env(REPOSITORY, place.engine.folder())
+        .env(HOME, place.home())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -28,9 +57,7 @@ fn killed_at_any_moment_the_repository_is_sound_and_the_next_run_uses_what_there
     }
     let mut packed = 0;
     for wanted in [0, 2, 4] {
-        let mut child = Command::new(example());
-        child.arg(place.engine.folder()).arg(place.home()).arg("1").env("SHOAL_PASSPHRASE", PASSPHRASE);
-        let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+        let mut child = started(&place);
         let deadline = Instant::now() + DEADLINE;
         let unfinished = place.engine.folder().join("tmp");
         loop {
