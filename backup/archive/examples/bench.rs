@@ -6,7 +6,7 @@
 //!
 //! FOLDER is made and must not exist; it takes about five times what is backed up. Files: 50,000 small ones (0.5 to 12 KiB,
 //! half text) and 2 GiB in eight large ones (half noise, half text). Jobs: first backup, one with no change, one with 1 % of
-//! the small files changed, restore of everything. Each job is a process of its own: processor seconds of user and system,
+//! the small files changed, restore of everything. (`--make FOLDER FILES MIB` and `--change FOLDER FILES` only make the files.) Each job is a process of its own: processor seconds of user and system,
 //! seconds on the clock, most memory, as the system counts them for that process. The clock says little on a busy machine.
 
 use std::error::Error;
@@ -34,6 +34,8 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["--back-up", repository, folder, number] => back_up(Path::new(repository), folder, number.parse()?),
         ["--restore", repository, target] => restore(Path::new(repository), Path::new(target)),
+        ["--make", home, files, mib] => make_files(Path::new(home), files.parse()?, mib.parse()?),
+        ["--change", home, files] => change_files(Path::new(home), files.parse()?),
         [folder] => measure(Path::new(folder), 50_000, 2_048),
         [folder, files, mib] => measure(Path::new(folder), files.parse()?, mib.parse()?),
         _ => Err("usage: bench FOLDER [FILES MIB]".into()),
@@ -74,9 +76,7 @@ fn measure(folder: &Path, files: usize, mib: usize) -> Result<()> {
     println!("{files} small files, {mib} MiB in large ones\n{:28}{:>8}{:>8}{:>10}", "", "CPU s", "clock s", "peak MiB");
     for (number, name) in [(1, "first"), (2, "no change"), (3, "1 % changed")] {
         if number == 3 {
-            for file in (0..files).step_by(100) {
-                fs::write(small_path(&home, file), noise(file as u64 + 1_000_000, 5_000))?;
-            }
+            change_files(&home, files)?;
         }
         job(&format!("{name}: shoal"), itself(&["--back-up", text(&ours)?, text(&home)?, &number.to_string()])?)?;
         job(&format!("{name}: restic"), restic(&theirs, &["backup", "--host", "pc", text(&home)?]))?;
@@ -167,6 +167,14 @@ fn make_files(home: &Path, files: usize, mib: usize) -> Result<()> {
         let seed = 1 << 40 | file as u64;
         let path = home.join(format!("large-{file}"));
         fs::write(path, if file % 2 == 0 { noise(seed, length) } else { lines(seed, length) })?;
+    }
+    Ok(())
+}
+
+/// Changes 1 % of the small files.
+fn change_files(home: &Path, files: usize) -> Result<()> {
+    for file in (0..files).step_by(100) {
+        fs::write(small_path(home, file), noise(file as u64 + 1_000_000, 5_000))?;
     }
     Ok(())
 }

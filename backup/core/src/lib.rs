@@ -7,6 +7,7 @@ pub mod challenge;
 mod civil;
 pub mod drill;
 mod eta;
+pub mod lost;
 mod now;
 mod object;
 pub mod order;

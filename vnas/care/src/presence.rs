@@ -223,6 +223,15 @@ impl PresenceCore {
         self.members.get(&agent).is_some_and(|member| silent(member) || member.health.unplugged_for(now, enough))
     }
 
+    /// How long an agent that does not answer has been silent; since this agent itself was away, or started, if that was later. `None`:
+    /// it answers, is a stranger, or was not asked yet.
+    #[must_use]
+    pub fn silent_for(&self, now: Duration, agent: AgentId) -> Option<Duration> {
+        let member = self.members.get(&agent)?;
+        let is_away = matches!(member.health.presence, Presence::Suspect | Presence::Absent);
+        is_away.then(|| now.saturating_sub(member.silent_from))
+    }
+
     /// How long an agent may be silent, or its store away, before what it holds is made anew elsewhere.
     #[must_use]
     pub fn absent_after(&self) -> Duration {

@@ -11,7 +11,7 @@ use shoal_backup_service::network::{Member, Network as Pool};
 use shoal_ledger::AgentRecord;
 use shoal_net::{Lane, Network, Request, Response};
 
-use crate::health::{Health, Presence};
+use crate::health::Health;
 use crate::members::MemberBook;
 use crate::wire::{self, Method, Status};
 
@@ -24,13 +24,12 @@ pub(super) struct PoolNetwork {
 
 impl PoolNetwork {
     fn member(&self, record: AgentRecord) -> Member {
-        let health = self.health.view_of(record.id);
-        let away = !matches!(health.presence, Presence::Up | Presence::Unheard);
+        let silent = self.health.silent_for(record.id);
         Member {
             agent: record.id,
             name: record.name,
             site: (!record.site.is_empty()).then_some(record.site),
-            away_ms: away.then(|| u64::try_from(health.since.as_millis()).unwrap_or(u64::MAX)),
+            away_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
             distance_ms: u64::from(self.network.status(record.id).round_trip_us / 1_000),
             addresses: record.data_addresses.iter().map(ToString::to_string).collect(),
         }

@@ -1,7 +1,7 @@
 //! Calling an agent's API.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,11 +16,15 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of an answer, at most.
 const ANSWER_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
+const UNAUTHORIZED: u16 = 401;
+
 /// An agent's API, signed in.
 pub(super) struct Client {
     pub(super) base: String,
     pub(super) authorization: String,
     pub(super) agent: ureq::Agent,
+    /// Where the credentials of the agent of this machine lie.
+    data: Option<PathBuf>,
 }
 
 impl Client {
@@ -42,11 +46,15 @@ impl Client {
             .proxy(None)
             .build()
             .new_agent();
-        let (base, authorization) = match &choice.api {
-            Some(api) => (api.trim_end_matches('/').to_owned(), basic(&choice.user, &password()?)),
-            None => local(&choice.data.clone().unwrap_or_else(crate::config::default_data_directory))?,
+        let (base, authorization, data) = match &choice.api {
+            Some(api) => (api.trim_end_matches('/').to_owned(), basic(&choice.user, &password()?), None),
+            None => {
+                let data = choice.data.clone().unwrap_or_else(crate::config::default_data_directory);
+                let (base, authorization) = local(&data)?;
+                (base, authorization, Some(data))
+            }
         };
-        Ok(Self { base, authorization, agent })
+        Ok(Self { base, authorization, agent, data })
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
@@ -68,20 +76,36 @@ impl Client {
     }
 
     fn answer<T: DeserializeOwned>(&self, path: &str, request: Request<Vec<u8>>) -> Result<T, CliError> {
-        let failed = |reason: String| CliError::NoAgent { address: self.base.clone(), reason };
-        let mut response = self.agent.run(request).map_err(|error| failed(error.to_string()))?;
-        let status = response.status().as_u16();
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_LIMIT_BYTES)
-            .read_to_string()
-            .map_err(|error| failed(error.to_string()))?;
+        let again = request.clone();
+        let (mut status, mut text) = self.send(request)?;
+        if status == UNAUTHORIZED
+            && let Some(newer) = self.with_newer_token(again)
+        {
+            (status, text) = self.send(newer)?;
+        }
         if !(200..300).contains(&status) {
             return Err(refusal(status, &text));
         }
         let text = if text.is_empty() { "null" } else { &text };
         serde_json::from_str(text).map_err(|error| CliError::Failed(format!("the agent's answer to {path}: {error}")))
+    }
+
+    fn send(&self, request: Request<Vec<u8>>) -> Result<(u16, String), CliError> {
+        let failed = |reason: String| CliError::NoAgent { address: self.base.clone(), reason };
+        let mut response = self.agent.run(request).map_err(|error| failed(error.to_string()))?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_string();
+        Ok((status, text.map_err(|error| failed(error.to_string()))?))
+    }
+
+    /// The same call for an agent that was just starting: it listened before its new token lay there.
+    fn with_newer_token(&self, mut request: Request<Vec<u8>>) -> Option<Request<Vec<u8>>> {
+        let (base, authorization) = local(self.data.as_ref()?).ok()?;
+        if base != self.base || authorization == self.authorization {
+            return None;
+        }
+        request.headers_mut().insert("Authorization", authorization.parse().ok()?);
+        Some(request)
     }
 
     /// A call, signed in; only one that is no GET has a body.
@@ -185,4 +209,53 @@ pub(super) fn line_of_stdin() -> Result<String, CliError> {
         return Err(CliError::Usage("a password was expected on standard input".into()));
     }
     Ok(line)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test says what failed")]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// An agent that has just begun to listen: its token is new, and lies there only after the first call came.
+    fn starting(listener: TcpListener, data: PathBuf) -> Vec<String> {
+        let mut tokens = Vec::new();
+        while tokens.len() < 2 {
+            let mut stream = std::io::BufReader::new(listener.accept().unwrap().0);
+            let (mut line, mut token) = (String::new(), String::new());
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(("authorization", value)) = line.to_lowercase().trim().split_once(": ") {
+                    token = value.to_owned();
+                }
+                line.clear();
+            }
+            write_token(&data, &listener, "new");
+            let status = if token == "bearer new" { "200 OK" } else { "401 Unauthorized" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nnull");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            tokens.push(token);
+        }
+        tokens
+    }
+
+    fn write_token(data: &Path, listener: &TcpListener, token: &str) {
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let credentials = serde_json::json!({ "api": api, "token": token }).to_string();
+        std::fs::write(data.join(LocalCredentials::FILE_NAME), credentials).unwrap();
+    }
+
+    #[test]
+    fn an_agent_that_was_just_started_is_asked_again_with_its_new_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        write_token(folder.path(), &listener, "old");
+        let data = folder.path().to_owned();
+        let choice = AgentChoice { data: Some(data.clone()), api: None, user: "admin".to_owned() };
+        let client = Client::open(&choice).unwrap();
+        let agent = std::thread::spawn(move || starting(listener, data));
+        client.get::<()>("status").unwrap();
+        assert_eq!(agent.join().unwrap(), ["bearer old", "bearer new"]);
+    }
 }

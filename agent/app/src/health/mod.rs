@@ -102,6 +102,12 @@ impl Health {
         self.state().core.of(agent).cloned().unwrap_or_default()
     }
 
+    /// How long an agent that does not answer has been silent, as far as this one can know since it started.
+    #[must_use]
+    pub fn silent_for(&self, agent: AgentId) -> Option<Duration> {
+        self.state().core.silent_for(self.now(), agent)
+    }
+
     /// Whether an agent answers; this one does.
     #[must_use]
     pub fn answers(&self, agent: AgentId) -> bool {

@@ -66,7 +66,11 @@ impl Problems {
     /// For the archive, so that whoever finds it without us knows what is missing.
     #[must_use]
     pub fn description(&self) -> String {
-        let mut text = format!("Incomplete: {} could not be read as they were.", self.count);
+        let what = match self.count {
+            1 => "1 file or folder could not be read as it was".to_owned(),
+            count => format!("{count} files or folders could not be read as they were"),
+        };
+        let mut text = format!("Incomplete: {what}.");
         let mut described = 0;
         for problem in self.named.iter().take(DESCRIBED_LIMIT) {
             if text.len() > DESCRIPTION_LIMIT_BYTES {
@@ -92,9 +96,9 @@ mod tests {
         (0..=NAMED_LIMIT).for_each(|number| problems.add(format!("/x/{number}").as_bytes(), ProblemKind::Vanished));
         assert_eq!((problems.count, problems.named.len()), (NAMED_LIMIT as u64 + 1, NAMED_LIMIT));
         let text = problems.description();
-        assert!(
-            text.starts_with("Incomplete: 10001 could not be read as they were.\n/x/0 vanished before it was read\n")
-        );
+        assert!(text.starts_with(
+            "Incomplete: 10001 files or folders could not be read as they were.\n/x/0 vanished before it was read\n"
+        ));
         assert!(text.ends_with("\nand 9901 more"), "{text}");
     }
 }

@@ -13,6 +13,8 @@ pub struct Trashed {
     pub object: Object,
     /// The catalogue's last sequence when this holder learnt of it.
     pub sequence: u64,
+    /// The catalogue's sequence with which it had been added; 0: not known.
+    pub added_at: u64,
     /// When it learnt of it, by its [`super::GraceClock`].
     pub learnt_ms: u64,
 }
@@ -60,7 +62,7 @@ impl Trash {
     }
 
     /// All of it, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Trashed> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Trashed> {
         self.by_place.values()
     }
 
@@ -85,8 +87,12 @@ mod tests {
     #[test]
     fn what_was_deleted_is_due_after_the_grace_time_in_the_order_it_was_learnt() {
         let mut trash = Trash::default();
-        let trashed =
-            |number, learnt_ms| Trashed { object: object(number, ObjectKind::Pack, 1), sequence: 1, learnt_ms };
+        let trashed = |number, learnt_ms| Trashed {
+            object: object(number, ObjectKind::Pack, 1),
+            sequence: 1,
+            added_at: 1,
+            learnt_ms,
+        };
         for (number, learnt_ms) in [(5, 0), (3, 0), (9, 50)] {
             trash.put(trashed(number, learnt_ms));
         }

@@ -14,6 +14,8 @@ pub const COPIES_PATIENCE_MS: u64 = DAY_MS;
 /// A run that is due waits for the PC to be on, for mains, for a link; before so much more than twice its period, nobody is
 /// told.
 const LATE_PATIENCE_MS: u64 = HOUR_MS;
+/// Archives that are named in one sentence, at most.
+const NAMED_LIMIT: usize = 5;
 
 /// Something the owner has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,16 @@ pub enum Alert {
         /// How many files did not come back.
         bad_files: u64,
     },
+    /// Archives lack contents that this PC's disk damaged before there was a copy of them.
+    Damaged {
+        /// Which, the oldest first; not empty.
+        archives: Vec<ArchiveId>,
+    },
+    /// Objects are damaged or lost on this PC's disk, and nobody who answers has them.
+    LostHere {
+        /// How many.
+        objects: usize,
+    },
     /// A peer lied, or its disk is bad. Its copy counts for nothing until proven.
     Distrusted(AgentId),
     /// A peer has no room for more.
@@ -65,6 +77,10 @@ pub struct AlertFacts {
     pub modes: Vec<(Mode, u64, Option<u64>)>,
     /// The last drill, if it failed: when, and how many files did not come back.
     pub failed_drill: Option<(u64, u64)>,
+    /// Archives that lack what is gone for good, the oldest first.
+    pub damaged: Vec<ArchiveId>,
+    /// Objects that are missing here and with everybody who answers.
+    pub lost: usize,
     /// Peers that are distrusted.
     pub distrusted: Vec<AgentId>,
     /// Peers without room.
@@ -83,6 +99,12 @@ pub fn alerts(facts: &AlertFacts) -> Vec<Alert> {
         alerts.push(Alert::NoArchive);
     }
     alerts.extend(facts.failed_drill.map(|(at_ms, bad_files)| Alert::DrillFailed { at_ms, bad_files }));
+    if facts.lost > 0 {
+        alerts.push(Alert::LostHere { objects: facts.lost });
+    }
+    if !facts.damaged.is_empty() {
+        alerts.push(Alert::Damaged { archives: facts.damaged.clone() });
+    }
     alerts.extend(few.map(|(archive, protection, _)| Alert::FewCopies { archive: *archive, protection: *protection }));
     alerts.extend(facts.modes.iter().filter_map(|(mode, period_ms, age_ms)| {
         let limit_ms = period_ms.saturating_mul(2).saturating_add(LATE_PATIENCE_MS);
@@ -129,7 +151,30 @@ impl fmt::Display for Alert {
                 write!(f, "the last {mode} was made {} hours ago: see what it waits for", age_ms / HOUR_MS)
             }
             Self::Incomplete { archive, unreadable } => {
-                write!(f, "archive {} lacks {} that could not be read", archive.0, files(*unreadable))
+                let (s, them) =
+                    if *unreadable == 1 { ("file or folder", "it was") } else { ("files or folders", "they were") };
+                write!(f, "archive {} lacks {unreadable} {s} that could not be read as {them}", archive.0)
+            }
+            Self::Damaged { archives } => {
+                let mut numbers: Vec<String> =
+                    archives.iter().take(NAMED_LIMIT).map(|archive| archive.0.to_string()).collect();
+                let more = archives.len().saturating_sub(NAMED_LIMIT);
+                numbers.extend((more > 0).then(|| format!("{more} more")));
+                let (s, verb) = if archives.len() == 1 { ("", "lacks") } else { ("s", "lack") };
+                write!(
+                    f,
+                    "archive{s} {} {verb} contents that the disk of this PC damaged before there was a copy: a restore brings \
+                     back the rest and names the files. Check that disk",
+                    numbers.join(", ")
+                )
+            }
+            Self::LostHere { objects } => {
+                let (s, verb, it) = if *objects == 1 { ("", "is", "it") } else { ("s", "are", "them") };
+                write!(
+                    f,
+                    "{objects} object{s} of the backup {verb} damaged or lost on the disk of this PC, and no PC that answers has \
+                     {it}: what was in {it} is backed up again by the next run. Check that disk"
+                )
             }
             Self::DrillFailed { bad_files, .. } => {
                 write!(f, "the last restore drill failed: {} did not come back as they were", files(*bad_files))
@@ -163,20 +208,26 @@ mod tests {
             unreadable: 3,
             modes: vec![(Mode::Snapshot, DAY_MS, Some(3 * DAY_MS))],
             failed_drill: Some((5, 1)),
+            damaged: vec![ArchiveId(1), ArchiveId(2)],
+            lost: 1,
             distrusted: vec![peer],
             full: vec![peer],
             ..fine
         };
         let expected = [
             Alert::DrillFailed { at_ms: 5, bad_files: 1 },
+            Alert::LostHere { objects: 1 },
+            Alert::Damaged { archives: vec![ArchiveId(1), ArchiveId(2)] },
             Alert::Late { mode: Mode::Snapshot, age_ms: 3 * DAY_MS },
             Alert::Incomplete { archive: ArchiveId(2), unreadable: 3 },
             Alert::Distrusted(peer),
             Alert::Full(peer),
         ];
         assert_eq!(alerts(&bad), expected);
-        assert_eq!(expected[4].said(|_| "lab-2".to_owned()), "lab-2 has no room for more");
-        assert_eq!(expected[4].to_string(), format!("peer …{} has no room for more", peer.fingerprint()));
-        assert!(expected[1].to_string().contains("snapshot was made 72 hours ago"));
+        assert_eq!(expected[6].said(|_| "lab-2".to_owned()), "lab-2 has no room for more");
+        assert_eq!(expected[6].to_string(), format!("peer …{} has no room for more", peer.fingerprint()));
+        assert!(expected[1].to_string().starts_with("1 object of the backup is damaged or lost"));
+        assert!(expected[2].to_string().starts_with("archives 1, 2 lack contents"));
+        assert!(expected[3].to_string().contains("snapshot was made 72 hours ago"));
     }
 }

@@ -359,6 +359,13 @@ impl Replication {
         self.peers.iter().filter(move |(_, peer)| holds(peer)).map(|(agent, _)| *agent)
     }
 
+    /// Whether any peer says that it holds an object, be its word counted or not.
+    #[must_use]
+    pub fn is_claimed(&self, name: &ObjectName) -> bool {
+        let claims = |peer: &Peer, slot| peer.counted().contains(slot) || peer.claimed().contains(slot);
+        self.table.slot(name).is_some_and(|slot| self.peers.values().any(|peer| claims(peer, slot)))
+    }
+
     /// How well an archive is protected, if it is known.
     #[must_use]
     pub fn protection(&self, archive: ArchiveId) -> Option<Protection> {

@@ -207,7 +207,8 @@ impl PeerNode {
     ) -> Vec<(usize, Packet)> {
         match packet {
             Packet::Push { name, bytes } => {
-                if self.copy.holds(&name) {
+                // An owner does not send what it takes for kept: the bytes are looked at.
+                if self.copy.holds(&name) && (self.lies || self.read(&name).is_some()) {
                     vec![(OWNER, Packet::Confirm { name })]
                 } else if ObjectName::of(&bytes) == name && self.copy.may_take(&name) {
                     self.store(name, bytes);

@@ -177,13 +177,13 @@ fn load(
     // catalogue is not, nothing is known of it, and nothing of it goes.
     let sequence = catalogue.state().sequence();
     if cut_bytes == 0 && sequence > 0 && sequence >= stored.sequence {
-        let Stored { copy: CopyState { trash, clock }, .. } = &mut stored;
+        let Stored { copy: CopyState { trash, clock, .. }, .. } = &mut stored;
         let is_known = |name: &ObjectName| catalogue.state().get(name).is_some() || trash.contains(name);
         let mut unknown: Vec<_> = on_disk.iter().filter(|object| !is_known(&object.name)).collect();
         unknown.sort_by_key(|object| std::cmp::Reverse(object.kind));
         for StoredObject { kind, name, size_bytes } in unknown.into_iter().copied() {
             let object = Object { name, kind, size_bytes, archive: ArchiveId(0) };
-            trash.put(Trashed { object, sequence, learnt_ms: clock.passed_ms() });
+            trash.put(Trashed { object, sequence, added_at: 0, learnt_ms: clock.passed_ms() });
         }
     }
     let copy = Copy::recover(catalogue, on_disk.iter().map(|object| object.name), stored.copy, now);
@@ -326,9 +326,14 @@ impl Access<'_> {
 
     /// An object goes, since its grace time is over. Its file is removed.
     pub(super) fn remove(&mut self, name: &ObjectName) -> Result<(), HolderError> {
+        self.remove_file(name)?;
+        self.copy.dropped(name);
+        Ok(())
+    }
+
+    fn remove_file(&mut self, name: &ObjectName) -> Result<(), HolderError> {
         let removed = self.held.objects.remove(name);
         self.or_again(removed)?;
-        self.copy.lost(name);
         self.sizes.remove(name);
         self.count();
         Ok(())
@@ -336,7 +341,9 @@ impl Access<'_> {
 
     /// An object goes, since it is damaged or gone already. True if it is wanted back.
     pub(super) fn lose(&mut self, name: &ObjectName) -> Result<bool, HolderError> {
-        self.remove(name)?;
+        self.remove_file(name)?;
+        self.copy.lost(name);
+        self.save()?;
         let is_wanted = self.copy.catalogue().state().get(name).is_some();
         self.inner.wounds.found(*name, is_wanted);
         Ok(is_wanted)

@@ -59,6 +59,8 @@ pub struct CopyStatus {
     pub trash_objects: usize,
     /// Archives among them.
     pub trash_archives: usize,
+    /// Objects its owner deleted that should be kept for a while, but were damaged or lost here.
+    pub trash_lost: usize,
     /// Its owner needs it no more.
     pub is_released: bool,
     /// Its owner deleted all archives: perhaps it was not the owner.
@@ -103,6 +105,7 @@ impl Shared {
             mended_objects += mended;
             let state = access.copy.catalogue().state();
             let trash = &access.copy.state().trash;
+            let trash_lost = access.copy.lost_of_trash().count();
             copies.push(CopyStatus {
                 owner: held.owner,
                 sequence: state.sequence(),
@@ -111,8 +114,9 @@ impl Shared {
                 lacking: access.copy.lacking().len(),
                 lacking_bytes: access.copy.lacking().iter().map(|object| object.size_bytes).sum(),
                 held_bytes: access.held_bytes(),
-                trash_objects: trash.len(),
+                trash_objects: trash.len().saturating_sub(trash_lost),
                 trash_archives: trash.snapshots(),
+                trash_lost,
                 is_released: access.released_ms().is_some(),
                 all_deleted: access.all_deleted(),
                 forked: access.forked(),
@@ -149,6 +153,7 @@ impl CopyStatus {
             held_bytes: 0,
             trash_objects: 0,
             trash_archives: 0,
+            trash_lost: 0,
             is_released: false,
             all_deleted: false,
             forked: None,

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_the_first_version_wrote_is_read() {
-        let sample = b"\0\0\0\0\0\0\x05\x00";
+        let sample = b"\0\0\0\0\0\0\0\x05\x00";
         let bytes = [&MAGIC[..], &sha256(&[sample]), sample].concat();
         assert_eq!(Stored::from_bytes(&bytes), Some(Stored { sequence: 5, ..Stored::default() }));
     }

@@ -95,6 +95,8 @@ pub(super) struct Books {
     pub(super) packs: BTreeMap<ObjectName, Arc<BTreeSet<ObjectName>>>,
     /// Objects of the catalogue that are not on this PC's disk.
     pub(super) missing: BTreeMap<ObjectName, Object>,
+    /// Those of them, now or before, for which a run was asked.
+    pub(super) packed_again: BTreeSet<ObjectName>,
     pub(super) clearance: Clearance,
     pub(super) peers: BTreeMap<AgentId, Peer>,
     pub(super) run: Option<Running>,
@@ -149,6 +151,7 @@ impl Books {
             archives: Vec::new(),
             packs: BTreeMap::new(),
             missing: BTreeMap::new(),
+            packed_again: BTreeSet::new(),
             clearance: Clearance::default(),
             peers: BTreeMap::new(),
             run: None,

@@ -15,7 +15,6 @@ use shoal_backup::{Object, ObjectKind, ObjectName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::error::OwnerError;
 use super::full::CATALOGUE_BYTES;
 use super::{Owner, Setup, blocking, rate};
 use crate::call::{self, Answer, Ask, CallError, NAMES_LIMIT, No, PIECE_LIMIT_BYTES, Standing};
@@ -92,11 +91,12 @@ impl Owner {
         let mut reachable: Vec<AgentId> =
             self.parts.network.members().iter().filter(|it| it.away_ms.is_none()).map(|it| it.agent).collect();
         reachable.sort_unstable();
-        let (wants_peers, has_missing, has_full) = {
+        let (wants_peers, has_unusable, has_missing, has_full) = {
             let books = setup.books();
             let stuck = books.copies_missing > 0 || books.peers.values().any(|peer| peer.is_full());
             (
                 stuck || !books.state.distrusted().is_empty(),
+                !books.unusable.is_empty(),
                 !books.missing.is_empty(),
                 books.full_peers().next().is_some(),
             )
@@ -106,9 +106,12 @@ impl Owner {
         if !under_way.tends && (is_time || chooses_now) {
             under_way.tended = Some(Instant::now());
             self.choose_now.store(false, Ordering::Relaxed);
-            // When somebody new is there and a copy has no place it is looked at once.
+            // When somebody new is there and a copy has no place it is looked at once; whom an admin assigned and who had no room is
+            // looked at as others without room are.
+            let wait_ms = if has_unusable { self.parts.pace.room_every_ms } else { u64::MAX };
+            let wait_ms = wait_ms.min(self.parts.pace.choose_every_ms);
             let is_due = under_way.chosen.as_ref().is_none_or(|(at_ms, then)| {
-                now_ms.saturating_sub(*at_ms) >= self.parts.pace.choose_every_ms || (wants_peers && *then != reachable)
+                now_ms.saturating_sub(*at_ms) >= wait_ms || ((wants_peers || has_unusable) && *then != reachable)
             }) || chooses_now;
             if is_due {
                 under_way.chosen = Some((now_ms, reachable));
@@ -456,34 +459,6 @@ impl Owner {
                 return Err(NotSent::There(CallError::no(No::Refused, "it does not take it to the end")));
             }
             offset = have_bytes;
-        }
-    }
-
-    /// An object that arrived as another one, or could not be read: is it whole here?
-    pub(super) async fn look_at_own(&self, setup: &Arc<Setup>, object: &Object) {
-        let (folder, setup_here, wanted) = (self.parts.folder.clone(), Arc::clone(setup), *object);
-        let looked = blocking(move || {
-            let path = setup_here.objects.path(wanted.kind, &wanted.name);
-            let is_whole = match std::fs::read(&path) {
-                Ok(bytes) => ObjectName::of(&bytes) == wanted.name,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-                Err(error) => return Err(OwnerError::io("read", &path, error)),
-            };
-            if is_whole || setup_here.books().catalogue.state().get(&wanted.name).is_none() {
-                return Ok(());
-            }
-            tracing::error!(path = %path.display(), "an object of the backup is damaged on this disk");
-            if path.exists() {
-                let aside = folder.join("damaged");
-                let moved = std::fs::create_dir_all(&aside)
-                    .and_then(|()| std::fs::rename(&path, aside.join(wanted.name.to_string())));
-                moved.map_err(|error| OwnerError::io("move", &path, error))?;
-            }
-            setup_here.books().missing.insert(wanted.name, wanted);
-            Ok(())
-        });
-        if let Err(error) = looked.await {
-            tracing::warn!(%error, "an object of the backup could not be looked at");
         }
     }
 

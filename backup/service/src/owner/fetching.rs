@@ -14,6 +14,7 @@ use crate::files::{FilesError, Objects};
 impl Owner {
     /// Fetches all that is missing and that somebody who answers has; true if something came.
     pub(super) async fn fetch_missing(&self, setup: &Setup) -> Result<bool, OwnerError> {
+        self.pack_lost_again(setup);
         let wanted: Vec<(Object, Vec<AgentId>)> = {
             let books = setup.books();
             let is_reachable = |agent: &AgentId| books.peers.get(agent).is_some_and(|peer| peer.is_reachable);

@@ -14,6 +14,7 @@
 //! full        holders without room, and those that have some again
 //! proofs      challenges                             drills  restoring is tried, by another PC
 //! answering   what others ask                        fetching  what this PC lost comes back
+//! losses      what it damaged and nobody has is backed up again
 //! ```
 //!
 //! Under its folder: `repo/` (restic's), `catalogue` and `catalogue.base`, `plan.json`, `state.json`, `passphrase`, `needs/`
@@ -32,6 +33,7 @@ mod error;
 mod fetching;
 mod full;
 mod kit;
+mod losses;
 mod passphrase;
 mod peers;
 mod proofs;

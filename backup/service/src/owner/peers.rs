@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use dci_proto::AgentId;
 use futures::StreamExt as _;
+use shoal_backup::Now;
 use shoal_backup::peers::{Candidate, Choice, CopyState, MachineId, Share, Unusable, Wanted, choose};
 
 use super::books::Books;
@@ -47,6 +48,7 @@ impl Owner {
         let had_none = {
             let mut books = setup.books();
             books.note_members(&members);
+            books.note_heard(rooms.keys(), self.now());
             books.note_room(&rooms)
         };
         if had_none {
@@ -94,6 +96,7 @@ impl Owner {
         rooms: &BTreeMap<AgentId, Room>,
         refused: &BTreeSet<AgentId>,
     ) -> Choice {
+        let now = self.now();
         let candidate = |member: &Member| {
             let kept = books.state.holders.get(&member.agent).map(|holder| holder.room.clone());
             // Of one that holds a copy and said nothing yet the best is thought.
@@ -108,7 +111,7 @@ impl Owner {
                 share: room.share,
                 uptime_permille: room.uptime_permille,
                 owners: room.owners,
-                away_ms: member.away_ms,
+                away_ms: books.away_ms(member, now),
                 is_distrusted: books.state.distrusted().contains(&member.agent),
             })
         };
@@ -155,7 +158,9 @@ impl Owner {
             books.replication.distrust(agent);
         }
         books.state.releasing.remove(&agent);
+        let heard_ms = books.state.clock.tick(self.now());
         let holder = books.state.holders.entry(agent).or_default();
+        holder.heard_ms = heard_ms;
         if let Some(member) = member {
             (holder.name, holder.addresses) = (member.name, member.addresses);
         }
@@ -201,6 +206,25 @@ impl Owner {
 }
 
 impl Books {
+    /// These holders answered.
+    fn note_heard<'a>(&mut self, agents: impl Iterator<Item = &'a AgentId>, now: Now) {
+        let heard_ms = self.state.clock.tick(now);
+        for agent in agents {
+            if let Some(holder) = self.state.holders.get_mut(agent) {
+                holder.heard_ms = heard_ms;
+            }
+        }
+    }
+
+    /// For how long a member has not answered. Of a holder it is known over restarts of this PC, or it would never be replaced
+    /// where that one is off at night.
+    pub(super) fn away_ms(&self, member: &Member, now: Now) -> Option<u64> {
+        let away_ms = member.away_ms?;
+        let mut clock = self.state.clock;
+        let holder = self.state.holders.get(&member.agent);
+        Some(holder.map_or(away_ms, |holder| away_ms.max(clock.tick(now).saturating_sub(holder.heard_ms))))
+    }
+
     fn note_members(&mut self, members: &[Member]) {
         for (agent, holder) in &mut self.state.holders {
             if let Some(member) = members.iter().find(|member| member.agent == *agent) {

@@ -5,16 +5,18 @@
 //! repository, and the engine finds it there. The thread that reads files is slowed down so that a run takes no more of the
 //! processors than the plan says, and stands still while the PC is on battery, if the plan says so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use shoal_archive::{ArchiveError, BackUp, BackedUp, Progress, Repository, Watch};
-use shoal_backup::ArchiveId;
 use shoal_backup::plan::Pause;
 use shoal_backup::schedule::Mode;
+use shoal_backup::{ArchiveId, ObjectName};
 use tokio_util::sync::CancellationToken;
 
+use super::books::Books;
 use super::error::OwnerError;
 use super::status::LastRun;
 use super::{Owner, Setup, blocking};
@@ -162,6 +164,7 @@ impl Owner {
             }
         };
         let number = request.number;
+        let missing_before: BTreeSet<ObjectName> = setup.books().missing.keys().copied().collect();
         tracing::info!(archive = number.0, %mode, is_continuous, "a backup begins");
         let work = {
             let setup = Arc::clone(setup);
@@ -183,6 +186,7 @@ impl Owner {
             }
         }
         let is_full = made.as_ref().is_err_and(OwnerError::is_full);
+        let has_looked = made.is_ok();
         // Also after a run that failed: what it packed is there. If there was no room for it, it goes before anybody is told.
         let together = {
             let (owner, setup) = (Arc::clone(self), Arc::clone(setup));
@@ -193,6 +197,9 @@ impl Owner {
                     None
                 });
                 owner.bring_together(&setup)?;
+                if has_looked && !missing_before.is_empty() {
+                    owner.let_go_what_is_gone(&setup, &missing_before)?;
+                }
                 Ok(given_up)
             })
             .await
@@ -353,6 +360,28 @@ impl Owner {
             }
         }
         Some(last)
+    }
+}
+
+impl Books {
+    /// A run whose process was killed after it made its archive noted nothing: what is known of it is in the archive.
+    pub(super) fn note_run_of_newest(&mut self) {
+        let Some((newest, archive)) = self.newest().and_then(|newest| Some((newest, newest.number?))) else { return };
+        let is_noted = |last: &LastRun| last.archive > archive || last.archive == archive && last.error.is_none();
+        if self.state.last_run.as_ref().is_some_and(is_noted) {
+            return;
+        }
+        self.state.last_run = Some(LastRun {
+            mode: newest.mode.unwrap_or(Mode::Delta),
+            is_continuous: self.state.continuous.contains(&archive),
+            archive,
+            began_ms: u64::try_from(newest.made_ms).unwrap_or(0),
+            files: newest.files,
+            bytes: newest.bytes,
+            added_bytes: newest.added_bytes,
+            unreadable: u64::from(!newest.is_complete),
+            ..LastRun::default()
+        });
     }
 }
 

@@ -164,6 +164,8 @@ pub struct ArchiveStatus {
     pub host: String,
     /// Whether every file is in it as it was.
     pub is_complete: bool,
+    /// Whether it lacks what the disk of this PC damaged before there was a copy of it.
+    pub is_damaged: bool,
     /// Which are not, and why.
     pub description: String,
     /// Files in it.
@@ -231,7 +233,8 @@ pub struct UnusablePeer {
 /// Something the owner has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertStatus {
-    /// Which kind, for programs: `no_archive`, `few_copies`, `late`, `incomplete`, `drill_failed`, `distrusted`, `full`.
+    /// Which kind, for programs: `no_archive`, `few_copies`, `late`, `incomplete`, `damaged`, `lost_here`,
+    /// `drill_failed`, `distrusted`, `full`.
     pub kind: String,
     /// In words.
     pub text: String,

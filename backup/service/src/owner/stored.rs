@@ -12,6 +12,7 @@ use std::path::Path;
 use dci_proto::AgentId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shoal_backup::aging::GraceClock;
 use shoal_backup::drill::Proof;
 use shoal_backup::schedule::History;
 use shoal_backup::{ArchiveId, ObjectName};
@@ -43,6 +44,8 @@ pub(super) struct State {
     distrusted: BTreeSet<AgentId>,
     /// Archives that go: written down before the first of their objects does.
     pub(super) forgetting: BTreeSet<ObjectName>,
+    /// Archives that lack what this disk damaged before there was a copy of it.
+    pub(super) damaged: BTreeSet<ObjectName>,
     /// Archives that the continuous mode made.
     pub(super) continuous: BTreeSet<ArchiveId>,
     /// When a run of each mode ended well last, ms since 1970: deltas, snapshots.
@@ -54,6 +57,8 @@ pub(super) struct State {
     pub(super) proof: Option<Proof>,
     /// The last drill, if it failed: when, and how many files did not come back.
     pub(super) failed_drill: Option<(u64, u64)>,
+    /// By which time holders are away: that of this PC's own running, mostly, so that a leap of the clock replaces nobody.
+    pub(super) clock: GraceClock,
     /// Orders challenges, so that nobody foresees them.
     pub(super) seed: u64,
 }
@@ -68,6 +73,8 @@ pub(super) struct Holder {
     pub(super) whole_archive: Option<ArchiveId>,
     /// What it was called.
     pub(super) name: String,
+    /// When it last answered, by the owner's clock: how long it is away must be known after a restart, too.
+    pub(super) heard_ms: u64,
     /// Where it listened.
     pub(super) addresses: Vec<String>,
 }

@@ -6,7 +6,7 @@ use shoal_backup::drill::{Alert, AlertFacts, alerts, full_restore_ms};
 use shoal_backup::plan::Pause;
 use shoal_backup::replication::Protection;
 use shoal_backup::schedule::{Mode, When};
-use shoal_backup::{Now, eta_ms};
+use shoal_backup::{ArchiveId, Now, eta_ms};
 
 use super::books::Books;
 use super::error::OwnerError;
@@ -155,6 +155,7 @@ impl Books {
             made_ms: u64::try_from(archive.made_ms).unwrap_or(0),
             host: archive.host.clone(),
             is_complete: archive.is_complete,
+            is_damaged: self.state.damaged.contains(&archive.name),
             description: archive.description.clone(),
             files: archive.files,
             bytes: archive.bytes,
@@ -164,6 +165,12 @@ impl Books {
             copies_reachable: protection.reachable as u64,
             copies_wanted: protection.of as u64,
         }
+    }
+
+    /// Archives that lack what is gone for good.
+    fn damaged(&self) -> impl Iterator<Item = ArchiveId> {
+        let damaged = self.archives.iter().filter(|archive| self.state.damaged.contains(&archive.name));
+        damaged.filter_map(|archive| archive.number)
     }
 
     fn tell_run(&self) -> Option<RunStatus> {
@@ -203,7 +210,7 @@ impl Books {
             site: member.and_then(|member| member.site.clone()),
             is_assigned: self.plan.assigned.contains(&agent),
             is_reachable: member.is_some_and(|member| member.away_ms.is_none()),
-            away_ms: member.and_then(|member| member.away_ms),
+            away_ms: member.and_then(|member| self.away_ms(member, now)),
             is_whole: self.replication.is_full_copy(agent),
             held_bytes: held.map(|(object, _)| object.size_bytes).sum(),
             lacks: progress.map_or(0, |progress| progress.lacks as u64),
@@ -254,6 +261,8 @@ impl Books {
             ),
             modes: modes.collect(),
             failed_drill: self.state.failed_drill,
+            damaged: self.damaged().collect(),
+            lost: self.lost().len(),
             distrusted: self.replication.peers().filter(|agent| self.state.distrusted().contains(agent)).collect(),
             full: self
                 .replication
@@ -289,6 +298,8 @@ fn kind_of(alert: &Alert) -> &'static str {
         Alert::Late { .. } => "late",
         Alert::Incomplete { .. } => "incomplete",
         Alert::DrillFailed { .. } => "drill_failed",
+        Alert::Damaged { .. } => "damaged",
+        Alert::LostHere { .. } => "lost_here",
         Alert::Distrusted(_) => "distrusted",
         Alert::Full(_) => "full",
     }

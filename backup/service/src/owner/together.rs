@@ -48,12 +48,30 @@ impl Owner {
 
     /// Brings all of it together. Blocks.
     pub(super) fn bring_together(&self, setup: &Setup) -> Result<(), OwnerError> {
+        self.bring_together_without(setup, &BTreeSet::new())
+    }
+
+    /// After a run: deletes what was missing before it and what nobody has, though archives may need it. Blocks.
+    pub(super) fn let_go_what_is_gone(&self, setup: &Setup, before: &BTreeSet<ObjectName>) -> Result<(), OwnerError> {
+        let gone = setup.books().gone(before);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            objects = gone.len(),
+            "objects of the backup are gone: this disk damaged them before a copy was made"
+        );
+        self.bring_together_without(setup, &gone)
+    }
+
+    /// `gone`: objects that nobody has.
+    fn bring_together_without(&self, setup: &Setup, gone_for_good: &BTreeSet<ObjectName>) -> Result<(), OwnerError> {
         let disk = setup.engine.objects()?;
         let names: BTreeSet<ObjectName> = disk.iter().map(|object| object.name).collect();
         let archives = setup.engine.archives()?;
         let wall_ms = self.now().wall_ms;
         self.say_what_is_new(setup, &disk, &names, &archives, wall_ms)?;
-        let (packs, all_known) = self.packs_of(setup, &archives);
+        let (packs, all_known) = self.packs_of(setup, &archives, &names, gone_for_good);
         let mut books = setup.books();
         let newest = archives.iter().filter_map(|archive| archive.number).max().unwrap_or_default();
         books.state.next_archive = books.state.next_archive.max(newest.0.saturating_add(1));
@@ -62,9 +80,8 @@ impl Owner {
         books.say_needs();
         let gone: Vec<Object> =
             books.catalogue.state().iter().map(|(_, object)| *object).filter(|it| !names.contains(&it.name)).collect();
-        let lost_archive = gone
-            .iter()
-            .any(|object| object.kind == ObjectKind::Snapshot && !books.state.forgetting.contains(&object.name));
+        let goes = |name: &ObjectName| books.state.forgetting.contains(name) || gone_for_good.contains(name);
+        let lost_archive = gone.iter().any(|object| object.kind == ObjectKind::Snapshot && !goes(&object.name));
         if books.clearance.is_clear && all_known && !lost_archive && !gone.is_empty() {
             let needed = names.iter().chain(books.packs.values().flat_map(|packs| packs.iter())).copied().collect();
             let dropped = unused(books.catalogue.state(), &needed, None);
@@ -86,6 +103,7 @@ impl Owner {
             );
         }
         books.compact(&self.hand, wall_ms)?;
+        books.note_run_of_newest();
         books.note_whole_archives();
         books.save()
     }
@@ -123,29 +141,57 @@ impl Owner {
         books.append(&self.hand, wall_ms, &ops)
     }
 
-    /// Packs that each archive needs, and whether that is known of all.
-    fn packs_of(&self, setup: &Setup, archives: &[Archive]) -> (BTreeMap<ObjectName, Arc<BTreeSet<ObjectName>>>, bool) {
+    /// Packs that each archive needs, and whether that is known of all. What it was known to need is not looked for again, unless
+    /// some of it is not on the disk: the engine may have packed that again elsewhere. If it has not, the archive needs what it
+    /// needed, without what is gone for good.
+    fn packs_of(
+        &self,
+        setup: &Setup,
+        archives: &[Archive],
+        names: &BTreeSet<ObjectName>,
+        gone: &BTreeSet<ObjectName>,
+    ) -> (BTreeMap<ObjectName, Arc<BTreeSet<ObjectName>>>, bool) {
         let folder = self.parts.folder.join("needs");
-        let known = setup.books().packs.clone();
+        let (known, mut damaged) = {
+            let books = setup.books();
+            (books.packs.clone(), books.state.damaged.clone())
+        };
         let (mut packs, mut all_known) = (BTreeMap::new(), true);
         for archive in archives {
-            let found = known.get(&archive.name).cloned().or_else(|| read_packs(&folder, &archive.name).map(Arc::new));
-            let found = found.map_or_else(
-                || {
-                    let needs = setup.engine.needs(&archive.name)?;
-                    write_packs(&folder, &archive.name, &needs.packs);
-                    Ok(Arc::new(needs.packs))
-                },
-                Ok::<_, OwnerError>,
-            );
-            match found {
-                Ok(found) => _ = packs.insert(archive.name, found),
-                Err(error) => {
-                    tracing::warn!(archive = %archive.name, %error, "what an archive needs is not known");
-                    all_known = false;
-                }
+            let name = archive.name;
+            let before = known.get(&name).cloned().or_else(|| read_packs(&folder, &name).map(Arc::new));
+            if let Some(before) = before.as_ref().filter(|it| it.is_subset(names) && !damaged.contains(&name)) {
+                packs.insert(name, Arc::clone(before));
+                continue;
             }
+            let found = match (setup.engine.needs(&name), &before) {
+                (Ok(needs), _) if needs.packs.is_disjoint(gone) => {
+                    damaged.remove(&name);
+                    Arc::new(needs.packs)
+                }
+                (_, Some(before)) => {
+                    if !before.is_disjoint(gone) {
+                        damaged.insert(name);
+                    }
+                    Arc::new(before.difference(gone).copied().collect())
+                }
+                (Ok(_), None) => {
+                    all_known = false;
+                    continue;
+                }
+                (Err(error), None) => {
+                    tracing::warn!(archive = %name, %error, "what an archive needs is not known");
+                    all_known = false;
+                    continue;
+                }
+            };
+            if before.as_ref() != Some(&found) {
+                write_packs(&folder, &name, &found);
+            }
+            packs.insert(name, found);
         }
+        damaged.retain(|name| packs.contains_key(name));
+        setup.books().state.damaged = damaged;
         for name in known.keys().filter(|name| !packs.contains_key(*name)) {
             let _ = std::fs::remove_file(folder.join(name.to_string()));
         }

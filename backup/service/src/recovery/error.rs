@@ -39,6 +39,20 @@ pub enum RecoveryError {
         /// What each said.
         why: String,
     },
+    /// What is fetched finds no room.
+    #[error(
+        "the disk of {} has no room for what has to be fetched from the copies: {} MiB are needed at least, {} MiB are free. \
+         Make room there, or restore on another PC",
+        folder.display(), needed_bytes.div_ceil(1 << 20), free_bytes >> 20
+    )]
+    NoRoom {
+        /// Where.
+        folder: PathBuf,
+        /// So much would be needed for the next object.
+        needed_bytes: u64,
+        /// So much is free.
+        free_bytes: u64,
+    },
     /// There is no such archive.
     #[error("there is no archive {0}: `shoal archives` lists those there are")]
     NoArchive(ArchiveRef),

@@ -7,7 +7,7 @@
 //! What was fetched stays until the recovery is closed, or until the disk wants the room for what is fetched next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,8 +95,8 @@ pub(super) enum NotFetched {
     Nobody(String),
     #[error("it does not belong to the backup any more")]
     Unknown,
-    #[error("the disk of {0} has no room for it: {1} bytes are needed, {2} are free")]
-    NoRoom(String, u64, u64),
+    #[error("the disk of {} has no room for it: {needed_bytes} bytes are needed, {free_bytes} are free", folder.display())]
+    NoRoom { folder: PathBuf, needed_bytes: u64, free_bytes: u64 },
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error("it was cancelled")]
@@ -436,14 +436,15 @@ impl Fetching {
     fn make_room(&self, size_bytes: u64) -> Result<(), NotFetched> {
         loop {
             let kept: u64 = self.state().kept.iter().map(|(_, bytes)| bytes).sum();
-            let free = free_bytes(self.objects.folder());
-            let fits = free >= size_bytes.saturating_add(RESERVE_BYTES);
+            let (free_bytes, needed_bytes) =
+                (self.pool.free_bytes(self.objects.folder()), size_bytes.saturating_add(RESERVE_BYTES));
+            let fits = free_bytes >= needed_bytes;
             if fits && (!self.may_drop || kept.saturating_add(size_bytes) <= KEPT_LIMIT_BYTES.max(size_bytes)) {
                 return Ok(());
             }
             let Some((oldest, _)) = self.state().kept.pop_front() else {
-                let folder = self.objects.folder().display().to_string();
-                return Err(NotFetched::NoRoom(folder, size_bytes.saturating_add(RESERVE_BYTES), free));
+                let folder = self.objects.folder().to_owned();
+                return Err(NotFetched::NoRoom { folder, needed_bytes, free_bytes });
             };
             self.objects.remove(&oldest)?;
         }
@@ -461,10 +462,6 @@ impl Drop for UnderWay<'_> {
         self.fetching.state().under_way.remove(&self.name);
         self.fetching.done.notify_all();
     }
-}
-
-fn free_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Fetches for somebody who may cancel.

@@ -142,7 +142,13 @@ impl Recovery {
         std::fs::create_dir_all(&folder).map_err(RecoveryError::io("make", &folder))?;
         Ok(Arc::new(Self {
             folder,
-            pool: Arc::new(Pool::new(parts.network, parts.local, parts.verifier, parts.patience)),
+            pool: Arc::new(Pool::new(
+                parts.network,
+                parts.local,
+                parts.verifier,
+                Arc::clone(&parts.machine),
+                parts.patience,
+            )),
             machine: parts.machine,
             own: parts.own,
             holds_copy_of: parts.holds_copy_of,

@@ -1,5 +1,6 @@
 //! The pool as recovery sees it: members and, if this PC holds copies itself, this PC too. Calls block.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::call::{
     Answer, Ask, CallError, HeldFor, OWNERS_LIMIT, PIECE_LIMIT_BYTES, Reply, Standing, entries_from_bytes,
 };
-use crate::network::{Answers, Member, Network};
+use crate::network::{Answers, Machine, Member, Network};
 
 /// Members that are asked at the same time.
 const ASKED_AT_ONCE: usize = 32;
@@ -63,6 +64,7 @@ pub(super) struct Pool {
     /// This PC's own answers, if it holds copies.
     local: Option<Arc<dyn Answers>>,
     verifier: Arc<dyn Verifier + Send + Sync>,
+    machine: Arc<dyn Machine>,
     pub(super) patience: Patience,
     pub(super) handle: Handle,
 }
@@ -72,9 +74,15 @@ impl Pool {
         network: Arc<dyn Network>,
         local: Option<Arc<dyn Answers>>,
         verifier: Arc<dyn Verifier + Send + Sync>,
+        machine: Arc<dyn Machine>,
         patience: Patience,
     ) -> Self {
-        Self { network, local, verifier, patience, handle: Handle::current() }
+        Self { network, local, verifier, machine, patience, handle: Handle::current() }
+    }
+
+    /// Bytes that are free here; as many as there can be, if that cannot be found out: then the disk says no.
+    pub(super) fn free_bytes(&self, folder: &Path) -> u64 {
+        self.machine.free_bytes(folder).unwrap_or(u64::MAX)
     }
 
     pub(super) fn own(&self) -> AgentId {

@@ -200,7 +200,7 @@ fn fetch_first(pool: &Pool, fetching: &Fetching, cancel: &CancellationToken) -> 
             Ok(catalogue) if catalogue.state().is_empty() => said.push(format!("{}: it is empty", source.name)),
             Ok(catalogue) => {
                 fetching.set_catalogue(Arc::new(catalogue.state().clone()));
-                let lacking = fetch_all(fetching, &catalogue, cancel);
+                let lacking = fetch_all(fetching, &catalogue, cancel)?;
                 let count = lacking.len();
                 said.extend(lacking);
                 if best.as_ref().is_none_or(|(least, _)| count < *least) {
@@ -241,8 +241,12 @@ fn leave_out_what_is_gone(fetching: &Fetching) -> Result<(), RecoveryError> {
     Ok(())
 }
 
-/// Fetches all objects but packs; says what cannot be had.
-fn fetch_all(fetching: &Fetching, catalogue: &Catalogue, cancel: &CancellationToken) -> Vec<String> {
+/// Fetches all objects but packs; says what cannot be had. Where there is no room for one there is none for the others.
+fn fetch_all(
+    fetching: &Fetching,
+    catalogue: &Catalogue,
+    cancel: &CancellationToken,
+) -> Result<Vec<String>, RecoveryError> {
     let is_there = |object: &Object| fetching.objects().path(object.kind, &object.name).exists();
     let wanted: Vec<Object> = catalogue
         .state()
@@ -251,13 +255,20 @@ fn fetch_all(fetching: &Fetching, catalogue: &Catalogue, cancel: &CancellationTo
         .filter(|object| object.kind != ObjectKind::Pack && !is_there(object))
         .collect();
     let next = Mutex::new(wanted.iter());
-    let lacking = Mutex::new(Vec::new());
+    let (lacking, no_room) = (Mutex::new(Vec::new()), Mutex::new(None));
     let work = || {
         loop {
+            if no_room.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                return;
+            }
             let object = next.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(object) = object else { return };
             match fetching.fetch(object.kind, &object.name, cancel) {
                 Ok(()) | Err(NotFetched::Unknown) => {}
+                Err(NotFetched::NoRoom { folder, needed_bytes, free_bytes }) => {
+                    let error = RecoveryError::NoRoom { folder, needed_bytes, free_bytes };
+                    *no_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
                 Err(error) => {
                     let what = format!("{} {:?}: {error}", object.kind.folder(), object.name);
                     lacking.lock().unwrap_or_else(PoisonError::into_inner).push(what);
@@ -270,5 +281,8 @@ fn fetch_all(fetching: &Fetching, catalogue: &Catalogue, cancel: &CancellationTo
             scope.spawn(work);
         }
     });
-    lacking.into_inner().unwrap_or_else(PoisonError::into_inner)
+    match no_room.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(lacking.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
 }

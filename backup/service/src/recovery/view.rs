@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dci_proto::AgentId;
 use serde::{Deserialize, Serialize};
-use shoal_archive::{Archive, Entry, Failures};
+use shoal_archive::{Archive, Entry, Failures, Kind};
 use shoal_backup::plan::PathBytes;
 use shoal_backup::recovery::{self, Action, EntryKind, Rights, Skipped, Step, Sum, Totals};
 use shoal_backup::schedule::Mode;
@@ -124,18 +124,34 @@ pub struct FileView {
     pub modified_ms: i64,
     /// Who may do what with it, and whose it is; as long as it is in an archive, that is known.
     pub rights: Option<Rights>,
+    /// What a link points to, where that is looked at.
+    pub link_target: Option<PathBytes>,
+    /// What special kind it is, where that is looked at: `pipe`, `socket`, `block device`, `character device`.
+    pub special: Option<String>,
 }
 
 impl From<recovery::Entry> for FileView {
     fn from(entry: recovery::Entry) -> Self {
         let recovery::Entry { path, kind, size_bytes, modified_ns, rights, .. } = entry;
-        Self { path, kind, size_bytes, modified_ms: modified_ns / 1_000_000, rights }
+        let modified_ms = modified_ns / 1_000_000;
+        Self { path, kind, size_bytes, modified_ms, rights, link_target: None, special: None }
     }
 }
 
 impl From<&Entry> for FileView {
     fn from(entry: &Entry) -> Self {
-        entry.as_listed().into()
+        let link_target = match &entry.kind {
+            Kind::Link(target) => Some(PathBytes::new(target)),
+            _ => None,
+        };
+        let special = match entry.kind {
+            Kind::Pipe => Some("pipe"),
+            Kind::Socket => Some("socket"),
+            Kind::BlockDevice(_) => Some("block device"),
+            Kind::CharacterDevice(_) => Some("character device"),
+            Kind::Folder | Kind::File(_) | Kind::Link(_) => None,
+        };
+        Self { link_target, special: special.map(str::to_owned), ..entry.as_listed().into() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures anyone can take again. Nothing here passes or fails.
 
 mod care;
+mod copies;
 mod drive;
 pub(crate) mod load;
 mod messages;
@@ -37,6 +38,8 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 2_048)]
         mib: u64,
     },
+    /// A backup to other agents: bytes over the wire to each holder, time until all have everything, processor time.
+    Copies(copies::Options),
     /// The ledger: files created, listed and renamed by a group of members; commits a second, CPU time, memory.
     Ledger {
         /// How many files.
@@ -63,6 +66,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
             std::fs::remove_dir_all(&folder)?;
             measured
         }
+        Bench::Copies(options) => copies::run(options),
         Bench::Ledger { files, members } => {
             let example = ["run", "--release", "--locked", "-p", "shoal-consensus", "--example", "ledger_bench", "--"];
             let sizes = ["--files".to_owned(), files.to_string(), "--members".to_owned(), members.to_string()];

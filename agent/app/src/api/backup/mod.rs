@@ -12,6 +12,7 @@ mod views;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use shoal_backup_service::owner::{OwnerError, Passphrase};
 use shoal_backup_service::recovery::{self, RecoveryError};
@@ -25,7 +26,7 @@ use types::Which;
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/backup", get(status::status).post(status::init))
-        .route("/backup/plan", get(status::plan).put(status::set_plan))
+        .route("/backup/plan", get(status::plan).put(status::set_plan).post(status::look_at_plan))
         .route("/backup/kit", get(status::kit))
         .route("/backup/run", post(status::run).delete(status::cancel))
         .route("/backup/run/{request}", get(status::requested))
@@ -109,6 +110,7 @@ impl From<RecoveryError> for Failure {
             RecoveryError::WrongPassphrase(_) => Self::denied(said),
             RecoveryError::NoSource { .. } | RecoveryError::NoUsableCopy { .. } => Self::later(said),
             RecoveryError::Busy | RecoveryError::NotTicked(_) => Self::conflict(said),
+            RecoveryError::NoRoom { .. } => Self::with(StatusCode::INSUFFICIENT_STORAGE, said),
             RecoveryError::BadRequest(_) | RecoveryError::TooManyArchives(_) => Self::bad(said),
             RecoveryError::Archive(error) => error.into(),
             _ => Self::broken(said),

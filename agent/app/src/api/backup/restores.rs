@@ -25,11 +25,13 @@ pub(super) async fn begin(State(api): Shared, caller: Caller, wish: Wish<Restore
         archive: asked.archive.into(),
         up_to: asked.up_to,
         paths: asked.paths,
-        target: asked.target.map(|target| PathBuf::from(OsStr::from_bytes(target.as_bytes()))),
+        target: asked.target.as_ref().map(|target| PathBuf::from(OsStr::from_bytes(target.as_bytes()))),
         existing: asked.existing,
     };
     if asked.dry_run {
-        return Ok(Json(views::restore_plan(backups.recovery.plan(&request).await?)).into_response());
+        return Ok(
+            Json(views::restore_plan(backups.recovery.plan(&request).await?, asked.target.as_ref())).into_response()
+        );
     }
     let restore = backups.recovery.restore(&request).await?;
     tracing::info!(user = %caller.user, restore, archive = asked.archive, "files are restored");

@@ -39,6 +39,13 @@ pub(super) async fn plan(State(api): Shared, caller: Caller) -> Answer<PlanView>
     Ok(Json(view(plan, is_proposal)))
 }
 
+/// Whether a plan can be meant and which of its folders are not there; it is not taken.
+pub(super) async fn look_at_plan(State(_): Shared, caller: Caller, wish: Wish<Plan>) -> Answer<PlanView> {
+    let plan = wish.from(&caller, UserRole::Operator)?;
+    plan.validate().map_err(|error| Failure::bad(error.to_string()))?;
+    Ok(Json(view(plan, true)))
+}
+
 pub(super) async fn set_plan(
     State(api): Shared,
     caller: Caller,

@@ -33,6 +33,9 @@ pub struct BackupView {
     pub copies_wanted: u8,
     /// Who holds copies.
     pub peers: Vec<PeerView>,
+    /// Whom an admin assigned and who holds none. They are asked again and again.
+    #[serde(default)]
+    pub unusable: Vec<UnusableView>,
     /// The last time that restoring was proven.
     pub proof: Option<Proof>,
     /// How long a full restore would take, ms.
@@ -93,6 +96,17 @@ pub struct LastRunView {
     /// The first of them, in sentences.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// An agent that an admin assigned and that holds no copy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnusableView {
+    /// Its id.
+    pub agent: String,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: String,
 }
 
 /// An agent that holds a copy.
@@ -163,6 +177,9 @@ pub struct HeldView {
     pub held_bytes: u64,
     /// Objects that are missing.
     pub lacking: u64,
+    /// Objects that its owner deleted and that were damaged or lost here before their grace time was over.
+    #[serde(default)]
+    pub deleted_lost: u64,
     /// Archives in it.
     pub archives: u32,
 }
@@ -339,6 +356,12 @@ pub struct EntryView {
     /// Its group's number.
     #[serde(default)]
     pub gid: Option<u32>,
+    /// What a link points to, in a listing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_target: Option<PathBytes>,
+    /// What special kind it is, in a listing: `pipe`, `socket`, `block device`, `character device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special: Option<String>,
     /// Archives that it is in, where that was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<u64>,

@@ -1,12 +1,15 @@
 //! What the service tells, as the API shows it.
 
+use shoal_backup::plan::PathBytes;
 use shoal_backup_service::holder::CopyStatus;
-use shoal_backup_service::owner::{ArchiveStatus, Kit, LastRun, OwnerStatus, PeerCopy, Requested, RunStatus};
+use shoal_backup_service::owner::{
+    ArchiveStatus, Kit, LastRun, OwnerStatus, PeerCopy, Requested, RunStatus, UnusablePeer,
+};
 use shoal_backup_service::recovery::{self, RestoreState, StepAction};
 
 use super::types::{
     ArchiveView, BackupView, DifferenceView, EntryView, HeldView, HoldingView, KitView, LastRunView, OwnerView,
-    PeerView, RestorePlanView, RestoreView, RunRequestView, RunView,
+    PeerView, RestorePlanView, RestoreView, RunRequestView, RunView, UnusableView,
 };
 use crate::backup::Backups;
 
@@ -15,7 +18,7 @@ pub(super) fn backup(backups: &Backups) -> BackupView {
     let waits_for = owner.waits_for.map(|waits| waits.text);
     let mut alerts: Vec<String> = owner.trouble.into_iter().collect();
     alerts.extend(owner.alerts.into_iter().map(|alert| alert.text));
-    alerts.extend(owner.unusable.into_iter().map(|peer| format!("{}: {}", peer.name, peer.why)));
+    alerts.extend(owner.unusable.iter().map(|peer| format!("{}: {}", peer.name, peer.why)));
     BackupView {
         is_set_up: owner.is_set_up,
         verdict: owner.verdict,
@@ -28,6 +31,7 @@ pub(super) fn backup(backups: &Backups) -> BackupView {
         repository_bytes: owner.repository_bytes,
         copies_wanted: owner.copies_wanted,
         peers: owner.peers.into_iter().map(peer).collect(),
+        unusable: owner.unusable.into_iter().map(unusable).collect(),
         proof: owner.proof,
         full_restore_ms: owner.full_restore_ms,
         drill: backups.drill(),
@@ -88,12 +92,17 @@ fn peer(peer: PeerCopy) -> PeerView {
     }
 }
 
+fn unusable(peer: UnusablePeer) -> UnusableView {
+    UnusableView { agent: peer.agent.to_string(), name: peer.name, why: peer.why }
+}
+
 fn held(backups: &Backups, copy: CopyStatus) -> HeldView {
     HeldView {
         owner: copy.owner.to_string(),
         name: backups.name_of(copy.owner),
         held_bytes: copy.held_bytes,
         lacking: copy.lacking as u64,
+        deleted_lost: copy.trash_lost as u64,
         archives: copy.archives,
     }
 }
@@ -116,7 +125,14 @@ pub(super) fn owner(backups: &Backups, owner: recovery::OwnerView) -> OwnerView 
 pub(super) fn own_archive(archive: ArchiveStatus) -> ArchiveView {
     let count = |copies| Some(usize::try_from(copies).unwrap_or(usize::MAX));
     let (copies, copies_wanted) = (count(archive.copies), count(archive.copies_wanted));
-    ArchiveView { copies, copies_wanted, ..self::archive(archive.into()) }
+    let is_damaged = archive.is_damaged;
+    let mut view = ArchiveView { copies, copies_wanted, ..self::archive(archive.into()) };
+    if is_damaged {
+        view.is_complete = false;
+        let more = if view.problems.is_empty() { String::new() } else { format!("; {}", view.problems) };
+        view.problems = format!("contents that the disk of this PC damaged before there was a copy{more}");
+    }
+    view
 }
 
 pub(super) fn archive(archive: recovery::ArchiveView) -> ArchiveView {
@@ -138,7 +154,7 @@ pub(super) fn archive(archive: recovery::ArchiveView) -> ArchiveView {
 
 impl From<recovery::FileView> for EntryView {
     fn from(file: recovery::FileView) -> Self {
-        let recovery::FileView { path, kind, size_bytes, modified_ms, rights } = file;
+        let recovery::FileView { path, kind, size_bytes, modified_ms, rights, link_target, special } = file;
         Self {
             path,
             kind,
@@ -147,6 +163,8 @@ impl From<recovery::FileView> for EntryView {
             mode: rights.map(|rights| format!("{:04o}", rights.mode)),
             uid: rights.map(|rights| rights.uid),
             gid: rights.map(|rights| rights.gid),
+            link_target,
+            special,
             archives: Vec::new(),
         }
     }
@@ -170,8 +188,13 @@ fn failures(failures: &recovery::FailuresView) -> Vec<String> {
     failures.named.iter().map(sentence).collect()
 }
 
-pub(super) fn restore_plan(plan: recovery::PlanView) -> RestorePlanView {
-    let step = |step: &recovery::StepView| format!("{} {}", said(step.action), step.path);
+/// `target`: the folder that all of it goes under, if it is not where it was.
+pub(super) fn restore_plan(plan: recovery::PlanView, target: Option<&PathBytes>) -> RestorePlanView {
+    let step = |step: &recovery::StepView| {
+        let below = target.map(|target| target.as_bytes()).unwrap_or_default();
+        let path = PathBytes::new(&[below.strip_suffix(b"/").unwrap_or(below), step.path.as_bytes()].concat());
+        format!("{} {path}", said(step.action))
+    };
     let mut unread = failures(&plan.failures);
     unread.extend(plan.not_found.iter().map(|path| format!("{path}: the archive does not have it")));
     RestorePlanView {

@@ -16,7 +16,7 @@ use crate::api::backup::types::{
     Which,
 };
 use crate::cli::client::Client;
-use crate::cli::print::{answer, bytes, say, table};
+use crate::cli::print::{answer, bytes, harmless_lines, say, table};
 use crate::cli::{AgentChoice, CliError};
 
 #[derive(Args)]
@@ -79,6 +79,9 @@ pub(in crate::cli) fn archives(agent: &AgentChoice, options: &ArchivesOptions, j
     }
 }
 
+/// The column of the copies.
+const PROTECTED_AT: usize = 7;
+
 fn list(client: &Client, which: &Which, whose: &Whose, json: bool) -> Result<(), CliError> {
     let value: Value = client.call(Method::POST, "backup/archives", which)?;
     if json {
@@ -89,11 +92,17 @@ fn list(client: &Client, which: &Which, whose: &Whose, json: bool) -> Result<(),
         say!("There is no archive yet.");
         return Ok(());
     }
-    let heads = ["N", "MADE", "MODE", "COMPLETE", "FILES", "SIZE", "ADDED", "PROTECTED", "NAME"];
-    table(&heads, list.iter().map(archive_row));
+    let mut heads = vec!["N", "MADE", "MODE", "COMPLETE", "FILES", "SIZE", "ADDED", "PROTECTED", "NAME"];
+    let mut rows: Vec<_> = list.iter().map(archive_row).collect();
+    // Of another PC's archives it is not known here.
+    if list.iter().all(|archive| archive.copies.is_none()) {
+        heads.remove(PROTECTED_AT);
+        rows.iter_mut().for_each(|row| _ = row.remove(PROTECTED_AT));
+    }
+    table(&heads, rows.into_iter());
     let incomplete = list.iter().filter(|archive| !archive.is_complete && !archive.problems.is_empty());
     for archive in incomplete.take(1) {
-        say!("\nArchive {} lacks: {}", archive.number, archive.problems);
+        say!("\nArchive {} is not complete. {}", archive.number, problems(archive));
     }
     if let Some(newest) = list.iter().find(|archive| archive.number != 0) {
         let (number, option) = (newest.number, whose.option());
@@ -102,6 +111,13 @@ fn list(client: &Client, which: &Which, whose: &Whose, json: bool) -> Result<(),
         );
     }
     Ok(())
+}
+
+/// What an archive lacks, line by line.
+fn problems(archive: &ArchiveView) -> String {
+    // That it is incomplete is said already.
+    let text = archive.problems.strip_prefix("Incomplete: ").unwrap_or(&archive.problems);
+    harmless_lines(text)
 }
 
 fn archive_row(archive: &ArchiveView) -> Vec<String> {
@@ -166,7 +182,8 @@ fn ls(client: &Client, which: Which, archive: u64, path: Option<&OsString>, json
 fn entry_line(entry: &EntryView) -> String {
     let size = if entry.kind == EntryKind::File { bytes(entry.size_bytes) } else { kind(entry.kind).to_owned() };
     let (mode, owner) = (mode(entry), owner(entry));
-    format!("{mode}  {owner:<11}  {size:>8}  {}  {}", local(entry.modified_ms), shown(&entry.path, entry.kind))
+    let target = entry.link_target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
+    format!("{mode}  {owner:<11}  {size:>8}  {}  {}{target}", local(entry.modified_ms), shown(&entry.path, entry.kind))
 }
 
 /// Permissions as `ls -l` shows them.
@@ -175,7 +192,13 @@ fn mode(entry: &EntryView) -> String {
         EntryKind::Folder => 'd',
         EntryKind::File => '-',
         EntryKind::Link => 'l',
-        EntryKind::Special => '?',
+        EntryKind::Special => match entry.special.as_deref() {
+            Some("pipe") => 'p',
+            Some("socket") => 's',
+            Some("block device") => 'b',
+            Some("character device") => 'c',
+            _ => '?',
+        },
     };
     let Some(bits) = entry.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()) else {
         return format!("{what}?????????");
@@ -339,6 +362,8 @@ mod tests {
             mode: Some(mode.into()),
             uid: Some(1_000),
             gid: Some(100),
+            link_target: None,
+            special: None,
             archives: vec![],
         }
     }
@@ -351,6 +376,10 @@ mod tests {
         assert!(line(EntryKind::Folder, "/").ends_with("  /"));
         assert!(line(EntryKind::Link, "/l").starts_with("lrw-r--r--  1000:100         link  "));
         assert!(line(EntryKind::File, "/\u{202e}fdp.exe\n").ends_with("  /%E2%80%AEfdp.exe%0A"));
+        let link = EntryView { link_target: Some("../b\n".into()), ..entry(EntryKind::Link, "/l", "0777") };
+        assert!(entry_line(&link).ends_with("  /l -> ../b%0A"));
+        let pipe = EntryView { special: Some("pipe".into()), ..entry(EntryKind::Special, "/p", "0600") };
+        assert!(entry_line(&pipe).starts_with("prw-------  "));
         let unknown = EntryView { mode: None, uid: None, gid: None, ..entry(EntryKind::File, "/a", "") };
         assert!(entry_line(&unknown).starts_with("-?????????  ?:?  "));
     }

@@ -264,7 +264,9 @@ fn finish(view: &RestoreView, json: bool) -> Result<(), CliError> {
     } else {
         let place = if view.target.is_empty() || view.target == "/" { "where it was" } else { view.target.as_str() };
         let (files, size) = (count(view.files, "file"), bytes(view.bytes));
-        say!("{files}, {size} of archive {} came back: {}.", view.archive, harmless(place));
+        if view.files > 0 || view.state != "failed" {
+            say!("{files}, {size} of archive {} came back: {}.", view.archive, harmless(place));
+        }
         view.failures.iter().for_each(|failure| eprintln!("  {}", harmless(failure)));
         let named = view.failures.len() as u64;
         if view.failed_files > named && named > 0 {

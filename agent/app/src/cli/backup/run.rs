@@ -247,6 +247,7 @@ mod tests {
             repository_bytes: 1,
             copies_wanted: 2,
             peers: Vec::new(),
+            unusable: Vec::new(),
             proof,
             full_restore_ms: None,
             drill: Some(DrillView { is_on: false, error: error.map(str::to_owned) }),

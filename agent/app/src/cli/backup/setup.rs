@@ -51,11 +51,17 @@ pub(super) fn init(client: &Client, options: &InitOptions, json: bool) -> Result
     }
     if !options.root.is_empty() {
         view.plan.roots = paths::all_absolute(&options.root)?;
-        // What is there the agent knows.
-        view.missing.clear();
     }
     view.plan.copies = options.copies.unwrap_or(view.plan.copies);
     view.plan.validate().map_err(|error| CliError::Usage(error.to_string()))?;
+    // What is there the agent knows.
+    view = client.call(Method::POST, "backup/plan", &view.plan)?;
+    if let Some(missing) = view.missing.first().filter(|_| !options.allow_missing) {
+        let what = format!(
+            "{missing} is not there, so nothing of it would be kept; if it is on a disk that is not always there, add --allow-missing"
+        );
+        return Err(CliError::Refused(what));
+    }
     if options.dry_run && json {
         return answer(&view);
     }

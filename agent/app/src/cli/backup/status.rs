@@ -9,7 +9,9 @@ use ureq::http::Method;
 
 use super::local_time::local_unsigned;
 use super::{count, read};
-use crate::api::backup::types::{BackupView, HoldingView, OwnerView, PeerView, PeersRequest, RunView};
+use crate::api::backup::types::{
+    BackupView, HeldView, HoldingView, OwnerView, PeerView, PeersRequest, RunView, UnusableView,
+};
 use crate::api::types::NodeList;
 use crate::cli::CliError;
 use crate::cli::client::Client;
@@ -38,8 +40,6 @@ pub(super) fn status(client: &Client, json: bool) -> Result<(), CliError> {
             Some(proof) => say!("{}", proven(proof, &tester(client, proof), view.full_restore_ms)),
             None => say!("Restoring was not proven yet; `shoal backup drill --wait` tries it."),
         }
-    } else {
-        say!("`shoal backup init` sets it up.");
     }
     tell_holding(&view.holding);
     Ok(())
@@ -59,7 +59,12 @@ fn tell_runs(view: &BackupView) {
             (Some(archive), None) => {
                 let lacks = match last.unreadable {
                     0 => String::new(),
-                    unreadable => format!(" It lacks {} that could not be read.", count(unreadable, "file")),
+                    1 => " 1 file or folder could not be read as it was: `shoal archives` names it.".to_owned(),
+                    unreadable => {
+                        format!(
+                            " {unreadable} files or folders could not be read as they were: `shoal archives` names them."
+                        )
+                    }
                 };
                 say!("The last run ended {ended} and made archive {archive}.{lacks}");
             }
@@ -155,15 +160,18 @@ fn tell_holding(holding: &HoldingView) {
         return;
     }
     say!("This PC holds {} of {} for others.", bytes(holding.used_bytes), bytes(holding.share_bytes));
-    reading(holding).iter().for_each(|line| say!("{line}"));
     if holding.owners.is_empty() {
         return;
     }
+    reading(holding).iter().for_each(|line| say!("{line}"));
     let rows = holding.owners.iter().map(|held| {
         let lacks = if held.lacking == 0 { "nothing".to_owned() } else { count(held.lacking, "object") };
         vec![name_of(held.name.as_deref(), &held.owner), held.archives.to_string(), bytes(held.held_bytes), lacks]
     });
     table(&["HELD FOR", "ARCHIVES", "BYTES", "LACKS"], rows);
+    for held in holding.owners.iter().filter(|held| held.deleted_lost > 0) {
+        say!("{}", deleted_lost(held));
+    }
 }
 
 /// What came of reading the copies through.
@@ -182,6 +190,16 @@ fn reading(holding: &HoldingView) -> Vec<String> {
         lines.push(format!("Since the agent began, {damaged} of it went bad or missing; {mended} made anew{still}."));
     }
     lines
+}
+
+/// What went bad of what an owner deleted.
+fn deleted_lost(held: &HeldView) -> String {
+    let (objects, them) = (count(held.deleted_lost, "object"), if held.deleted_lost == 1 { "it" } else { "them" });
+    let name = name_of(held.name.as_deref(), &held.owner);
+    format!(
+        "{objects} that {name} deleted and that would have been kept for its grace time went bad here. No archive that {name} \
+         keeps needs {them}; until that time is over `restic check` of this copy may name {them}."
+    )
 }
 
 /// How far a reading of the copies is, in a line.
@@ -214,12 +232,19 @@ pub(super) fn peers(client: &Client, agents: &[String], auto: bool, json: bool) 
         ([], false) => {}
         (agents, false) => say!("{} shall hold a copy each; the rest Shoal chooses.", agents.join(", ")),
     }
-    if view.peers.is_empty() {
-        say!("Nobody holds a copy yet.");
-        return Ok(());
+    match view.peers.as_slice() {
+        [] => say!("Nobody holds a copy yet."),
+        peers => tell_peers(peers),
     }
-    tell_peers(&view.peers);
+    for peer in &view.unusable {
+        say!("{}", not_usable(peer));
+    }
     Ok(())
+}
+
+/// Why somebody whom an admin assigned holds no copy.
+fn not_usable(peer: &UnusableView) -> String {
+    format!("{}, assigned by an admin, holds none: {}. It is asked again until it can.", peer.name, peer.why)
 }
 
 pub(super) fn owners(client: &Client, json: bool) -> Result<(), CliError> {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::call::Answer;
 
+const DAY_MS: u64 = 24 * 60 * 60_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_is_on_two_other_pcs_and_each_copy_restores_alone() {
     let pool = Pool::new(3);
@@ -172,6 +174,62 @@ async fn a_peer_that_left_the_pool_is_replaced() {
     })
     .await;
     assert_eq!(pool.peers().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_stays_away_is_replaced_also_if_this_pc_is_off_at_night() {
+    let mut pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    pool.back_up().await;
+    pool.join(4, ROOM_BYTES);
+    pool.hub.set_away(agent(2), true);
+    // On for eight hours, off for the rest of three days.
+    for _ in 0..6 {
+        pool.machine.pass(DAY_MS / 3);
+        look_at_everybody(&pool).await;
+        pool.stop().await;
+        pool.machine.pass(DAY_MS * 8 / 3);
+        pool.start();
+        look_at_everybody(&pool).await;
+    }
+    let status = pool.status();
+    let away_ms = status.peers.iter().find(|peer| peer.agent == agent(2)).and_then(|peer| peer.away_ms);
+    assert_eq!(away_ms.map(|away_ms| away_ms / DAY_MS), Some(18));
+    assert_eq!(pool.peers(), BTreeSet::from([2, 3]));
+    pool.machine.pass(3 * DAY_MS);
+    pool.until("another copy", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
+    pool.until("its end", |_| pool.peers() == BTreeSet::from([3, 4])).await;
+}
+
+/// Time passes until peers are chosen anew, and that is written down.
+async fn look_at_everybody(pool: &Pool) {
+    let looks = || pool.hub.calls().iter().filter(|(_, to, ask)| *to == agent(4) && *ask == Ask::Room).count();
+    // What the first one found is written before the next one begins.
+    for _ in 0..2 {
+        let before = looks();
+        pool.machine.pass(pool.choose_every_ms);
+        pool.until("a look at everybody", |_| looks() > before).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_assigned_and_gave_no_room_is_taken_when_it_gives_some() {
+    let mut pool = Pool::new(2);
+    // Only because of it: long before peers are chosen anew otherwise.
+    pool.choose_by_events().await;
+    pool.join(4, 0);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    pool.back_up().await;
+    let plan = Plan { assigned: vec![agent(4)], ..(*pool.owner().plan().unwrap()).clone() };
+    pool.owner().set_plan(plan).unwrap();
+    let status = pool.until("why not", |status| !status.unusable.is_empty()).await;
+    assert_eq!(status.unusable[0].name, "pc-4");
+    assert!(status.unusable[0].why.contains("no room"), "{status:#?}");
+    pool.gives(4, ROOM_BYTES);
+    pool.until("the assigned one", |status| status.peers.iter().any(|peer| peer.agent == agent(4))).await;
+    pool.until("no complaint", |status| status.unusable.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

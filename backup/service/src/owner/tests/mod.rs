@@ -4,6 +4,7 @@
 mod age;
 mod copies;
 mod drills;
+mod losses;
 mod room;
 mod runs;
 mod setting_up;

@@ -100,6 +100,25 @@ async fn files_that_cannot_be_read_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_killed_after_it_made_its_archive_is_the_last_run() {
+    let mut pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    pool.back_up().await;
+    pool.stop().await;
+    let state = pool.folder().join("state.json");
+    let before = fs::read(&state).unwrap();
+    pool.start();
+    pool.write("list.txt", b"1 kg of flour\n");
+    pool.back_up().await;
+    pool.stop().await;
+    fs::write(&state, before).unwrap();
+    pool.start();
+    let last = |status: &OwnerStatus| status.last_run.as_ref().map(|last| (last.archive.0, last.files));
+    pool.until("the second run", |status| last(status) == Some((2, 2))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_another_program_stands_in_the_way_of_is_tried_again() {
     let pool = Pool::new(2);
     pool.write("letter.txt", b"Dear Ana,\n");

@@ -51,6 +51,19 @@ async fn nobody_with_a_copy_no_own_backup_and_no_such_archive_are_clear_errors()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_room_for_what_is_fetched_is_one_sentence() {
+    let owner = with_files();
+    let stage = Stage::new(&owner, &[1, 2]);
+    stage.machine.set_free_bytes(Some(5 << 20));
+    let error = stage.recovery.archives(&kit()).await.unwrap_err();
+    assert!(matches!(error, RecoveryError::NoRoom { .. }), "{error}");
+    assert!(error.to_string().ends_with("5 MiB are free. Make room there, or restore on another PC"), "{error}");
+    assert!(stage.fetched().is_empty(), "{:?}", stage.fetched());
+    stage.machine.set_free_bytes(None);
+    stage.recovery.archives(&kit()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_holder_alive_is_enough() {
     let owner = with_files();
     let stage = Stage::new(&owner, &[1, 2, 3]);

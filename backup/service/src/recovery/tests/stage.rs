@@ -178,6 +178,7 @@ pub(super) struct Stage {
     pub(super) dir: tempfile::TempDir,
     pub(super) recovery: Arc<Recovery>,
     pub(super) liars: Arc<Mutex<Vec<Liar>>>,
+    pub(super) machine: Arc<TestMachine>,
     answers: Vec<Arc<dyn Answers>>,
 }
 
@@ -206,13 +207,14 @@ impl Stage {
             answers.push(copy);
         }
         let dir = tempfile::tempdir().unwrap();
+        let machine = Arc::new(TestMachine::default());
         let liars: Arc<Mutex<Vec<Liar>>> = Arc::default();
         let told = Arc::clone(&liars);
         let recovery = Recovery::open(RecoveryParts {
             folder: dir.path().join("recover"),
             network: hub.seen_by(own),
             verifier: Arc::new(TestVerifier),
-            machine: Arc::new(TestMachine::default()),
+            machine: machine.clone(),
             own: Arc::new(move || engine.clone()),
             local: None,
             holds_copy_of: Arc::new(|owner| holds_for.contains(&owner)),
@@ -228,7 +230,7 @@ impl Stage {
         .unwrap();
         let recovering: Arc<dyn Answers> = recovery.clone();
         hub.join(own, &recovering);
-        Self { hub, dir, recovery, liars, answers }
+        Self { hub, dir, recovery, liars, machine, answers }
     }
 
     /// A holder has what the owner has made by now.

@@ -1,0 +1,97 @@
+//! What this PC's disk damaged or lost of its own repository: it is noticed, put aside, and backed up again if nobody has it.
+//!
+//! What a holder has comes back from there ([`super::fetching`]). What nobody has a run packs again, from the files; what it
+//! could not pack again is deleted from the catalogue, or no later archive would ever have a copy
+//! ([`shoal_backup::lost`]), and the archives that lack it are told.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use dci_proto::AgentId;
+use shoal_backup::schedule::Mode;
+use shoal_backup::{Object, ObjectName, lost};
+
+use super::books::Books;
+use super::error::OwnerError;
+use super::{Owner, Setup, blocking};
+
+/// Where damaged objects are put.
+const ASIDE: &str = "damaged";
+/// Damaged objects that are kept for somebody to look at, at most.
+const ASIDE_LIMIT: usize = 16;
+
+impl Owner {
+    /// An object that arrived as another one, or could not be read: is it whole here?
+    pub(super) async fn look_at_own(&self, setup: &Arc<Setup>, object: &Object) {
+        let (folder, setup_here, wanted) = (self.parts.folder.join(ASIDE), Arc::clone(setup), *object);
+        let looked = blocking(move || {
+            let path = setup_here.objects.path(wanted.kind, &wanted.name);
+            let is_whole = match fs::read(&path) {
+                Ok(bytes) => ObjectName::of(&bytes) == wanted.name,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(OwnerError::io("read", &path, error)),
+            };
+            if is_whole || setup_here.books().catalogue.state().get(&wanted.name).is_none() {
+                return Ok(());
+            }
+            tracing::error!(path = %path.display(), "an object of the backup is damaged on this disk");
+            if path.exists() {
+                put_aside(&path, &folder, &wanted.name).map_err(|error| OwnerError::io("move", &path, error))?;
+            }
+            setup_here.books().missing.insert(wanted.name, wanted);
+            Ok(())
+        });
+        if let Err(error) = looked.await {
+            tracing::warn!(%error, "an object of the backup could not be looked at");
+        }
+    }
+
+    /// What is missing and what nobody has is backed up again: a run is asked for, once for each object.
+    pub(super) fn pack_lost_again(&self, setup: &Setup) {
+        let mut books = setup.books();
+        let lost = books.lost();
+        if lost.is_subset(&books.packed_again) {
+            return;
+        }
+        tracing::warn!(objects = lost.len(), "objects of the backup are lost: what was in them is backed up again");
+        books.packed_again.extend(lost);
+        books.scheduler.ask(Mode::Delta);
+        drop(books);
+        self.wake_schedule.notify_one();
+    }
+}
+
+impl Books {
+    /// What is missing here and what nobody else has either.
+    pub(super) fn lost(&self) -> BTreeSet<ObjectName> {
+        lost::with_nobody(self.missing.keys().copied(), &self.replication, |agent| self.was_heard(agent))
+    }
+
+    /// What was missing before a run, is missing still, and is with nobody.
+    pub(super) fn gone(&self, before_run: &BTreeSet<ObjectName>) -> BTreeSet<ObjectName> {
+        let missing = self.missing.keys().copied();
+        lost::gone(before_run, missing, &self.replication, |agent| self.was_heard(agent))
+    }
+
+    /// Whether a holder said all that it has since it came into sight.
+    fn was_heard(&self, agent: AgentId) -> bool {
+        self.peers.get(&agent).is_some_and(|peer| peer.reported_ms.is_some())
+    }
+}
+
+/// Moves a damaged object out of the repository; the oldest ones there go.
+fn put_aside(path: &Path, folder: &Path, name: &ObjectName) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut there = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        there.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    there.sort();
+    let many = there.len().saturating_sub(ASIDE_LIMIT - 1);
+    there.iter().take(many).try_for_each(|(_, path)| fs::remove_file(path))?;
+    fs::rename(path, folder.join(name.to_string()))
+}
