@@ -49,6 +49,50 @@ fn what_is_unknown_stays_and_folders_are_never_replaced() {
 }
 
 #[test]
+fn what_a_killed_restore_left_goes_with_the_next_one_and_is_never_backed_up() {
+    let place = Place::new();
+    fs::create_dir(place.home().join("a")).unwrap();
+    fs::write(place.home().join("a/letter"), "Dear Ana,").unwrap();
+    // No process can have this number.
+    let left = format!("{UNFINISHED_PREFIX}2147483647-3");
+    let ours = format!("{UNFINISHED_PREFIX}{}-999999", std::process::id());
+    fs::write(place.home().join("a").join(&left), "Dear").unwrap();
+    let archive = place.back_up().archive.name;
+    place.restore_to(&[archive], "out");
+    let names = || -> Vec<String> {
+        let found = fs::read_dir(place.restored("out").join("a")).unwrap();
+        let mut names: Vec<_> = found.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["letter"]);
+    fs::write(place.restored("out").join("a").join(&left), "Dear").unwrap();
+    fs::write(place.restored("out").join("a").join(&ours), "of another restore of this process").unwrap();
+    fs::write(place.path("out").join(&left), "Dear").unwrap();
+    place.restore_to(&[archive], "out");
+    assert_eq!(names(), [ours.as_str(), "letter"]);
+    assert!(!place.path("out").join(&left).exists());
+}
+
+#[test]
+fn only_what_is_back_counts_as_back() {
+    let place = Place::new();
+    for name in ["a/one", "a/two", "b/three"] {
+        let path = place.home().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    let archive = place.back_up().archive.name;
+    fs::create_dir_all(place.restored("out")).unwrap();
+    // No way into this folder.
+    fs::write(place.restored("out").join("a"), "a file").unwrap();
+    let watch = Watch::silent();
+    let outcome = place.restore(&[archive], "out").run(&place.engine, &watch).unwrap();
+    assert!(!outcome.is_complete());
+    assert_eq!(watch.progress().files, 1);
+}
+
+#[test]
 fn several_archives_in_sequence_and_ticked_paths() {
     let place = Place::new();
     let write = |name: &str, text: &str| {

@@ -5,11 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, RenameFlags, renameat, renameat_with, syncfs, unlinkat};
+use rustix::fs::{AtFlags, Dir, RenameFlags, renameat, renameat_with, syncfs, unlinkat};
 use rustix::io::Errno;
 use shoal_backup::plan::PathBytes;
 
@@ -40,6 +41,25 @@ pub(super) struct Pending {
     pub(super) bytes: u64,
     /// Whether something may be there that it takes the place of.
     pub(super) replaces: bool,
+}
+
+/// Removes what processes that are no more left in a folder.
+pub(super) fn sweep(folder: &OwnedFd) -> Result<(), Errno> {
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_owned();
+        if is_left(name.to_bytes()) {
+            unlinkat(folder, &name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is the name of an unfinished file whose process is no more.
+fn is_left(name: &[u8]) -> bool {
+    let rest = name.strip_prefix(UNFINISHED_PREFIX.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok());
+    let process = rest.and_then(|rest| rest.split_once('-')).and_then(|(process, _)| process.parse::<i32>().ok());
+    let process = process.and_then(rustix::process::Pid::from_raw);
+    process.is_some_and(|process| rustix::process::test_kill_process(process) == Err(Errno::SRCH))
 }
 
 /// What waits for its place.
@@ -76,7 +96,7 @@ impl Batch {
     /// Makes all durable and puts them in their places. Tells of each how that went.
     pub(super) fn commit(
         &mut self,
-        root: &std::os::fd::OwnedFd,
+        root: &OwnedFd,
         mut told: impl FnMut(&Pending, Result<(), Errno>),
     ) -> Result<(), Errno> {
         (self.bytes, self.folders) = (0, 0);

@@ -9,7 +9,7 @@ use shoal_backup::plan::PathBytes;
 use shoal_backup::recovery::{Action, EntryKind, Existing, FromArchive, Skipped, Step};
 
 use super::Restore;
-use super::batch::{Batch, Pending, remove};
+use super::batch::{Batch, Pending, remove, sweep};
 use super::decide::action;
 use super::file::{NotWritten, write};
 use super::first::{First, Nothing};
@@ -17,7 +17,7 @@ use super::folders::Folders;
 use super::meta;
 use super::report::{Outcome, Preview};
 use super::source::{Found, Source};
-use super::target::{Place, Target};
+use super::target::{Place, Target, below};
 use crate::engine::isolated;
 use crate::entry::{Entry, Kind};
 use crate::error::ArchiveError;
@@ -125,6 +125,7 @@ impl Restore {
                 closed: None,
                 set_owner: meta::may_set_owners(),
             };
+            run.sweep(&PathBytes::from("/"));
             loop {
                 if first.waits() {
                     if let Err(error) = run.commit() {
@@ -205,6 +206,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.folders.leave_for(Some(&found.entry.path));
+        let failed_before = self.outcome.failures.count;
         let path = found.entry.path.clone();
         let action = if self.closed.as_ref().is_some_and(|closed| path.is_within(closed)) {
             Action::Skip(Skipped::NotReached)
@@ -214,7 +216,10 @@ impl Run<'_> {
                     match action {
                         Action::Create | Action::Overwrite if is_folder => self.make_folder(&place, &found.entry),
                         Action::Create | Action::Overwrite => self.make(&place, &found, action == Action::Overwrite)?,
-                        Action::Unchanged if is_folder => self.enter_existing(found.entry.clone()),
+                        Action::Unchanged if is_folder => {
+                            self.sweep(&path);
+                            self.enter_existing(found.entry.clone());
+                        }
                         Action::Unchanged | Action::Skip(_) => {}
                     }
                     action
@@ -242,11 +247,22 @@ impl Run<'_> {
         }
         // Folders above what was asked for are only the way there.
         if self.restore.is_ticked(&path) {
-            self.watch.add(u64::from(!is_folder), 0);
+            let is_back =
+                matches!(action, Action::Create | Action::Overwrite | Action::Unchanged | Action::Skip(Skipped::Kept))
+                    && self.outcome.failures.count == failed_before;
+            self.watch.add(u64::from(!is_folder && is_back), 0);
             let step = Step { found: FromArchive { entry: found.listed, archive: found.archive }, action };
             self.outcome.totals.add(&step);
         }
         if self.batch.is_full() || self.folders.are_many() { self.commit() } else { Ok(()) }
+    }
+
+    /// What a restore that was killed left in a folder goes.
+    fn sweep(&mut self, path: &PathBytes) {
+        let swept = self.target.folder(below(path)).and_then(|folder| sweep(&folder));
+        if let Err(error) = swept {
+            tracing::debug!(folder = %self.target.shown(path).display(), %error, "what a restore left was not looked for");
+        }
     }
 
     fn place(&mut self, found: &Found) -> Result<(Place, Action), Errno> {

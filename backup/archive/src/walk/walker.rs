@@ -17,6 +17,7 @@ use super::folder::Names;
 use super::node::node;
 use super::read::{Stamp, ToRead, open_below};
 use super::shared::Shared;
+use crate::restore::UNFINISHED_PREFIX;
 
 /// Folders on the way down that are kept open; those above are opened again when they are come back to.
 const OPEN_FOLDERS: usize = 64;
@@ -175,7 +176,9 @@ impl Walker {
                 let stat = statat(folder, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW)?;
                 let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
                 let is_kept = Selection::of(&self.plan).keeps(&PathBytes::new(&path), is_folder);
-                if !is_kept || is_folder && self.repository == Some((stat.st_dev, stat.st_ino)) {
+                // What a restore that was killed left here means nothing.
+                let is_left = !is_folder && name.starts_with(UNFINISHED_PREFIX.as_bytes());
+                if !is_kept || is_left || is_folder && self.repository == Some((stat.st_dev, stat.st_ino)) {
                     return Ok(None);
                 }
                 let node = node(folder, &name, &stat)?;

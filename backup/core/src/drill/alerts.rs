@@ -62,6 +62,13 @@ pub enum Alert {
     },
     /// A peer lied, or its disk is bad. Its copy counts for nothing until proven.
     Distrusted(AgentId),
+    /// A peer's copy lost objects, or had other bytes in their place, and it said so itself: its disk is probably bad.
+    BadDisk {
+        /// Which.
+        peer: AgentId,
+        /// How many objects, of late.
+        objects: u64,
+    },
     /// A peer has no room for more.
     Full(AgentId),
 }
@@ -83,6 +90,8 @@ pub struct AlertFacts {
     pub lost: usize,
     /// Peers that are distrusted.
     pub distrusted: Vec<AgentId>,
+    /// Peers that said of late that objects were damaged or gone, and how many.
+    pub bad_disks: Vec<(AgentId, u64)>,
     /// Peers without room.
     pub full: Vec<AgentId>,
 }
@@ -114,6 +123,7 @@ pub fn alerts(facts: &AlertFacts) -> Vec<Alert> {
         alerts.push(Alert::Incomplete { archive: *archive, unreadable: facts.unreadable });
     }
     alerts.extend(facts.distrusted.iter().copied().map(Alert::Distrusted));
+    alerts.extend(facts.bad_disks.iter().map(|(peer, objects)| Alert::BadDisk { peer: *peer, objects: *objects }));
     alerts.extend(facts.full.iter().copied().map(Alert::Full));
     alerts
 }
@@ -125,6 +135,13 @@ impl Alert {
         match self {
             Self::Distrusted(peer) => {
                 format!("{} gave wrong bytes: its copy counts for nothing until it is proven", name(*peer))
+            }
+            Self::BadDisk { peer, objects } => {
+                let (s, were, are) = if *objects == 1 { ("", "was", "is") } else { ("s", "were", "are") };
+                let name = name(*peer);
+                format!(
+                    "{objects} object{s} of the copy of {name} {were} damaged or gone, and {are} made anew: check the disk of {name}"
+                )
             }
             Self::Full(peer) => format!("{} has no room for more", name(*peer)),
             other => other.to_string(),
@@ -179,7 +196,7 @@ impl fmt::Display for Alert {
             Self::DrillFailed { bad_files, .. } => {
                 write!(f, "the last restore drill failed: {} did not come back as they were", files(*bad_files))
             }
-            Self::Distrusted(_) | Self::Full(_) => {
+            Self::Distrusted(_) | Self::BadDisk { .. } | Self::Full(_) => {
                 f.write_str(&self.said(|peer| format!("peer …{}", peer.fingerprint())))
             }
         }
@@ -211,6 +228,7 @@ mod tests {
             damaged: vec![ArchiveId(1), ArchiveId(2)],
             lost: 1,
             distrusted: vec![peer],
+            bad_disks: vec![(peer, 2)],
             full: vec![peer],
             ..fine
         };
@@ -221,11 +239,13 @@ mod tests {
             Alert::Late { mode: Mode::Snapshot, age_ms: 3 * DAY_MS },
             Alert::Incomplete { archive: ArchiveId(2), unreadable: 3 },
             Alert::Distrusted(peer),
+            Alert::BadDisk { peer, objects: 2 },
             Alert::Full(peer),
         ];
         assert_eq!(alerts(&bad), expected);
-        assert_eq!(expected[6].said(|_| "lab-2".to_owned()), "lab-2 has no room for more");
-        assert_eq!(expected[6].to_string(), format!("peer …{} has no room for more", peer.fingerprint()));
+        assert_eq!(expected[7].said(|_| "lab-2".to_owned()), "lab-2 has no room for more");
+        assert_eq!(expected[7].to_string(), format!("peer …{} has no room for more", peer.fingerprint()));
+        assert!(expected[6].said(|_| "lab-2".to_owned()).starts_with("2 objects of the copy of lab-2 were damaged"));
         assert!(expected[1].to_string().starts_with("1 object of the backup is damaged or lost"));
         assert!(expected[2].to_string().starts_with("archives 1, 2 lack contents"));
         assert!(expected[3].to_string().contains("snapshot was made 72 hours ago"));

@@ -359,6 +359,13 @@ impl Replication {
         self.peers.iter().filter(move |(_, peer)| holds(peer)).map(|(agent, _)| *agent)
     }
 
+    /// Whether a peer's word that it holds an object counts.
+    #[must_use]
+    pub fn is_counted(&self, agent: AgentId, name: &ObjectName) -> bool {
+        let slot = self.table.slot(name);
+        slot.zip(self.peers.get(&agent)).is_some_and(|(slot, peer)| peer.counted().contains(slot))
+    }
+
     /// Whether any peer says that it holds an object, be its word counted or not.
     #[must_use]
     pub fn is_claimed(&self, name: &ObjectName) -> bool {

@@ -25,7 +25,7 @@ impl Owner {
             Ask::Ship { owner, after } if owner == own => ship_along(&setup, after).await,
             Ask::Damaged { name } => {
                 let mut books = setup.books();
-                books.replication.damaged(from, &name);
+                books.note_damaged(from, &name, self.now());
                 drop(books);
                 self.wake_copies.notify_one();
                 Ok((Answer::Done, Bytes::new()))

@@ -37,6 +37,9 @@ pub(super) struct Hand {
 /// Objects of one peer that others suspect, at most.
 pub(super) const SUSPECTS_LIMIT: usize = 64;
 
+/// Damage at a peer is told for this time after the last of it.
+const DAMAGE_TOLD_MS: u64 = 24 * 60 * 60_000;
+
 /// What was heard of another agent since the start.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
@@ -64,6 +67,8 @@ pub(super) struct Peer {
     pub(super) challenged_ms: Option<u64>,
     /// Objects that another holder said it gave wrong bytes for.
     pub(super) suspects: BTreeSet<ObjectName>,
+    /// Objects that it said were damaged or gone, and when last, on the steady clock.
+    pub(super) damaged: (u64, u64),
     /// Challenges in a row that it gave no answer to though it could be reached.
     pub(super) unanswered: u32,
     /// Bytes sent to it, and since when, on the steady clock; of the last minutes.
@@ -329,6 +334,24 @@ impl Books {
 
     pub(super) fn peer(&mut self, agent: AgentId) -> &mut Peer {
         self.peers.entry(agent).or_default()
+    }
+
+    /// A peer says that an object is damaged or gone: it is made anew, and the owner is told for a while.
+    pub(super) fn note_damaged(&mut self, agent: AgentId, name: &ObjectName, now: Now) {
+        if self.replication.is_counted(agent, name) {
+            let (objects, at_ms) = &mut self.peer(agent).damaged;
+            let was_of_late = now.steady_ms.saturating_sub(*at_ms) < DAMAGE_TOLD_MS;
+            (*objects, *at_ms) = (if was_of_late { *objects + 1 } else { 1 }, now.steady_ms);
+        }
+        self.replication.damaged(agent, name);
+    }
+
+    /// Peers that had damaged objects of late, and how many.
+    pub(super) fn bad_disks(&self, now: Now) -> impl Iterator<Item = (AgentId, u64)> {
+        let objects = move |agent: AgentId| self.peers.get(&agent).map_or((0, 0), |peer| peer.damaged);
+        let of_late = move |(_, at_ms): &(u64, u64)| now.steady_ms.saturating_sub(*at_ms) < DAMAGE_TOLD_MS;
+        let told = self.replication.peers().map(move |agent| (agent, objects(agent)));
+        told.filter(move |(_, damaged)| damaged.0 > 0 && of_late(damaged)).map(|(agent, damaged)| (agent, damaged.0))
     }
 
     /// Notes who is distrusted now; kept over restarts.

@@ -24,10 +24,13 @@ const ASIDE: &str = "damaged";
 const ASIDE_LIMIT: usize = 16;
 
 impl Owner {
-    /// An object that arrived as another one, or could not be read: is it whole here?
+    /// An object that arrived as another one, or could not be read: is it whole here? Not while a run or aging changes the repository:
+    /// what aging just dropped is in the catalogue for a moment still. Whoever needs the object asks again.
     pub(super) async fn look_at_own(&self, setup: &Arc<Setup>, object: &Object) {
+        let Ok(alone) = Arc::clone(&setup.work).try_lock_owned() else { return };
         let (folder, setup_here, wanted) = (self.parts.folder.join(ASIDE), Arc::clone(setup), *object);
         let looked = blocking(move || {
+            let _alone = alone;
             let path = setup_here.objects.path(wanted.kind, &wanted.name);
             let is_whole = match fs::read(&path) {
                 Ok(bytes) => ObjectName::of(&bytes) == wanted.name,

@@ -134,7 +134,7 @@ impl Owner {
         books.peer(agent).unanswered = unanswered;
         match found {
             Found::Proven => books.replication.proven(agent, &object.name),
-            Found::Lost => books.replication.damaged(agent, &object.name),
+            Found::Lost => books.note_damaged(agent, &object.name, self.now()),
             Found::Unanswered if unanswered < UNANSWERED_LIMIT => return false,
             Found::Lied | Found::Unanswered => {
                 let how = if unanswered == 0 { Lie::WrongBytes } else { Lie::FailedChallenge };

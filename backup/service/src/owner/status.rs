@@ -234,7 +234,7 @@ pub struct UnusablePeer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertStatus {
     /// Which kind, for programs: `no_archive`, `few_copies`, `late`, `incomplete`, `damaged`, `lost_here`,
-    /// `drill_failed`, `distrusted`, `full`.
+    /// `drill_failed`, `distrusted`, `bad_disk`, `full`.
     pub kind: String,
     /// In words.
     pub text: String,

@@ -264,6 +264,7 @@ impl Books {
             damaged: self.damaged().collect(),
             lost: self.lost().len(),
             distrusted: self.replication.peers().filter(|agent| self.state.distrusted().contains(agent)).collect(),
+            bad_disks: self.bad_disks(now).collect(),
             full: self
                 .replication
                 .peers()
@@ -301,6 +302,7 @@ fn kind_of(alert: &Alert) -> &'static str {
         Alert::Damaged { .. } => "damaged",
         Alert::LostHere { .. } => "lost_here",
         Alert::Distrusted(_) => "distrusted",
+        Alert::BadDisk { .. } => "bad_disk",
         Alert::Full(_) => "full",
     }
 }

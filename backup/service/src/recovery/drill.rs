@@ -72,7 +72,12 @@ pub(super) fn carry_out(
         return Err(stopped.into());
     }
     let restored = hashes(&engine, &archive, &restore.target, &restore.ticked)?;
-    Ok((compare(&sample, &restored), took_ms))
+    let result = compare(&sample, &restored);
+    if !result.is_proof() {
+        // What found no room here says nothing of the copies.
+        session.fetching.was_there_room()?;
+    }
+    Ok((result, took_ms))
 }
 
 /// What is in the files that came back.

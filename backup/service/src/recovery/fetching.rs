@@ -21,6 +21,7 @@ use shoal_backup::peersync::{Candidate, nearest};
 use shoal_backup::{Object, ObjectKind, ObjectName};
 use tokio_util::sync::CancellationToken;
 
+use super::RecoveryError;
 use super::pool::{Pool, Source};
 use crate::call::{Answer, Ask, CallError, No, PIECE_LIMIT_BYTES};
 use crate::files::{FilesError, Objects};
@@ -63,6 +64,8 @@ pub(super) struct Fetching {
     state: Mutex<Inner>,
     done: Condvar,
     fetched_bytes: AtomicU64,
+    /// There was no room for something: what is needed, what was free.
+    no_room: Mutex<Option<(u64, u64)>>,
 }
 
 #[derive(Default)]
@@ -141,6 +144,7 @@ impl Fetching {
             state: Mutex::default(),
             done: Condvar::new(),
             fetched_bytes: AtomicU64::new(0),
+            no_room: Mutex::default(),
         }
     }
 
@@ -152,6 +156,15 @@ impl Fetching {
     /// From others than the owner only.
     pub(super) fn without_owner(self, without: bool) -> Self {
         Self { with_owner: !without, ..self }
+    }
+
+    /// The error that there was no room for something that was fetched, if that was so.
+    pub(super) fn was_there_room(&self) -> Result<(), RecoveryError> {
+        let no_room = *self.no_room.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = || self.objects.folder().to_owned();
+        no_room.map_or(Ok(()), |(needed_bytes, free_bytes)| {
+            Err(RecoveryError::NoRoom { folder: folder(), needed_bytes, free_bytes })
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -444,6 +457,7 @@ impl Fetching {
             }
             let Some((oldest, _)) = self.state().kept.pop_front() else {
                 let folder = self.objects.folder().to_owned();
+                *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = Some((needed_bytes, free_bytes));
                 return Err(NotFetched::NoRoom { folder, needed_bytes, free_bytes });
             };
             self.objects.remove(&oldest)?;

@@ -130,7 +130,8 @@ pub(super) fn own_archive(archive: ArchiveStatus) -> ArchiveView {
     if is_damaged {
         view.is_complete = false;
         let more = if view.problems.is_empty() { String::new() } else { format!("; {}", view.problems) };
-        view.problems = format!("contents that the disk of this PC damaged before there was a copy{more}");
+        view.problems =
+            format!("The disk of this PC damaged contents before there was a copy; a restore names the files{more}");
     }
     view
 }

@@ -150,7 +150,7 @@ fn begin(agent: &AgentChoice, wanted: &Wanted, json: bool) -> Result<(), CliErro
         say!("Nothing was changed.");
         return Ok(());
     }
-    if request.target.is_none() && !wanted.yes && !may_overwrite(&client, &request, json)? {
+    if !wanted.yes && !may_overwrite(&client, &request, json)? {
         return Ok(());
     }
     let begun: RestoreBegun = client.call(Method::POST, "backup/restore", &request)?;
@@ -169,16 +169,25 @@ fn begin(agent: &AgentChoice, wanted: &Wanted, json: bool) -> Result<(), CliErro
 
 /// Shows what would be done in place, and asks if anything there would be overwritten.
 fn may_overwrite(client: &Client, request: &RestoreRequest, json: bool) -> Result<bool, CliError> {
-    if json {
+    if json && request.target.is_none() {
         let what = "with --json nothing is asked: add --yes to restore in place, or --to DIR to restore elsewhere";
         return Err(CliError::Usage(what.into()));
     }
     let trial = RestoreRequest { dry_run: true, ..request.clone() };
     let plan: RestorePlanView = client.call(Method::POST, "backup/restore", &trial)?;
-    tell_plan(&plan);
-    match plan.totals.overwritten.count {
-        0 => Ok(true),
-        _ => may("Restore it where it was?", false, json),
+    let overwrites = plan.totals.overwritten.count > 0;
+    if !json && (overwrites || request.target.is_none()) {
+        tell_plan(&plan);
+    }
+    match overwrites {
+        false => Ok(true),
+        true if json => {
+            let count = plan.totals.overwritten.count;
+            let what =
+                format!("{count} of what is there would be overwritten, and with --json nothing is asked: add --yes");
+            Err(CliError::Usage(what))
+        }
+        true => may("Overwrite what is there?", false, json),
     }
 }
 

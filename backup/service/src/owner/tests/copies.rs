@@ -302,6 +302,11 @@ async fn damage_that_a_holder_tells_is_made_good() {
     pool.until("it again", |_| pack.exists()).await;
     pool.until("protection", |status| status.newest.as_ref().is_some_and(|newest| newest.copies == 2)).await;
     assert!(pool.status().peers.iter().all(|peer| !peer.is_distrusted));
+    let told: Vec<_> = pool.status().alerts.into_iter().map(|alert| (alert.kind, alert.text)).collect();
+    let text = "1 object of the copy of pc-2 was damaged or gone, and is made anew: check the disk of pc-2";
+    assert_eq!(told, [("bad_disk".to_owned(), text.to_owned())]);
+    pool.machine.pass(DAY_MS);
+    assert_eq!(pool.status().alerts, [], "not for ever");
 }
 
 fn walk(folder: &Path) -> Vec<PathBuf> {

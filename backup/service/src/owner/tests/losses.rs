@@ -64,3 +64,27 @@ async fn what_nobody_has_any_more_is_told_and_what_comes_later_is_copied() {
     let status = pool.until("both again", is_copied).await;
     assert_eq!(told(&status), [lost], "also after a restart");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_while_the_repository_is_changed_is_no_loss() {
+    let pool = Pool::new(2);
+    pool.write("letter.txt", b"Dear Ana,\n");
+    pool.init().await;
+    pool.back_up().await;
+    let (owner, setup) = (pool.owner(), pool.owner().setup().unwrap());
+    let object = {
+        let books = setup.books();
+        let mut packs = books.catalogue.state().iter().map(|(_, object)| *object);
+        packs.find(|object| object.kind == shoal_backup::ObjectKind::Pack).unwrap()
+    };
+    // As aging does: it is not there any more, and the catalogue has it still.
+    let aging = setup.work.lock().await;
+    let (path, aside) = (setup.objects.path(object.kind, &object.name), pool.dir.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    owner.look_at_own(&setup, &object).await;
+    assert!(setup.books().missing.is_empty());
+    drop(aging);
+    owner.look_at_own(&setup, &object).await;
+    assert_eq!(setup.books().missing.keys().collect::<Vec<_>>(), [&object.name], "now it is");
+    pool.until("it comes back", |status| status.lost_here == 0).await;
+}

@@ -50,6 +50,19 @@ async fn what_comes_back_as_it_was_is_proof_and_nothing_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_room_for_it_cannot_try_and_finds_nothing_bad() {
+    let (owner, archive) = with_files();
+    let stage = Stage::new(&owner, &[1]);
+    // Enough for what is small, and for no pack.
+    stage.machine.set_free_bytes(Some(65 << 20));
+    let error = ask(&stage, &drill(archive)).await.unwrap_err();
+    assert!(error.to_string().contains("no room"), "{error}");
+    stage.machine.set_free_bytes(None);
+    let (answer, _) = ask(&stage, &drill(archive)).await.unwrap();
+    assert!(matches!(&answer, Answer::Drilled { result, .. } if result.is_proof()), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_come_back_is_named() {
     let (owner, archive) = with_files();
     let stage = Stage::new(&owner, &[1]);
