@@ -32,12 +32,10 @@ impl Owner {
         let looked = blocking(move || {
             let _alone = alone;
             let path = setup_here.objects.path(wanted.kind, &wanted.name);
-            let is_whole = match fs::read(&path) {
-                Ok(bytes) => ObjectName::of(&bytes) == wanted.name,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => return Err(OwnerError::io("read", &path, error)),
-            };
-            if is_whole || setup_here.books().catalogue.state().get(&wanted.name).is_none() {
+            let is_whole = is_whole(fs::read(&path), &wanted.name);
+            if is_whole.map_err(|error| OwnerError::io("read", &path, error))?
+                || setup_here.books().catalogue.state().get(&wanted.name).is_none()
+            {
                 return Ok(());
             }
             tracing::error!(path = %path.display(), "an object of the backup is damaged on this disk");
@@ -85,6 +83,17 @@ impl Books {
     }
 }
 
+/// Whether what was read is the object. That a disk cannot read its own sectors is damage as other bytes are; any other error says
+/// nothing of the object.
+fn is_whole(read: io::Result<Vec<u8>>, name: &ObjectName) -> io::Result<bool> {
+    match read {
+        Ok(bytes) => Ok(ObjectName::of(&bytes) == *name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Moves a damaged object out of the repository; the oldest ones there go.
 fn put_aside(path: &Path, folder: &Path, name: &ObjectName) -> io::Result<()> {
     fs::create_dir_all(folder)?;
@@ -97,4 +106,22 @@ fn put_aside(path: &Path, folder: &Path, name: &ObjectName) -> io::Result<()> {
     let many = there.len().saturating_sub(ASIDE_LIMIT - 1);
     there.iter().take(many).try_for_each(|(_, path)| fs::remove_file(path))?;
     fs::rename(path, folder.join(name.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test says what failed")]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn other_bytes_none_and_bad_sectors_are_damage_and_other_errors_say_nothing() {
+        let name = ObjectName::of(b"right");
+        assert!(is_whole(Ok(b"right".to_vec()), &name).unwrap());
+        assert!(!is_whole(Ok(b"wrong".to_vec()), &name).unwrap());
+        assert!(!is_whole(Err(Errno::NOENT.into()), &name).unwrap());
+        assert!(!is_whole(Err(Errno::IO.into()), &name).unwrap());
+        assert!(is_whole(Err(Errno::MFILE.into()), &name).is_err());
+    }
 }
