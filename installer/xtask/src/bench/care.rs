@@ -1,7 +1,6 @@
 //! `cargo xtask bench care`: what it takes to look after the volume. A newcomer is given its share, an agent is lost with nobody
 //! using the drive, and another one while people do.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,8 @@ use serde_json::Value;
 use shoal_testkit::process::usage;
 use shoal_testkit::{AgentOptions, AgentProcess, free_port_base, start_pool, wait_until};
 
+use super::Subject;
 use super::load::{self, Target};
-use crate::steps::release_binary;
 
 /// How long the volume may take to be whole again.
 const WHOLE_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -30,12 +29,8 @@ pub(crate) struct Options {
     /// Agents of the pool before another one joins.
     #[arg(long, default_value_t = 6)]
     agents: u16,
-    /// The `shoal` to measure; by default a release build of this tree.
-    #[arg(long)]
-    binary: Option<PathBuf>,
-    /// Folder on the disk to measure; a temporary one by default.
-    #[arg(long)]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 /// What the keepers of all agents have had done.
@@ -53,9 +48,8 @@ struct Pool {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let folder = options.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let binary = options.binary.clone().map_or_else(release_binary, Ok)?;
+    let (_temporary, folder) = options.subject.folder()?;
+    let binary = options.subject.binary()?;
     let port = free_port_base(10 * (options.agents + 2))?;
     let prepare = |agent: &mut AgentOptions| {
         agent.arguments.extend(["--reserve".to_owned(), "1".to_owned()]);

@@ -2,7 +2,6 @@
 //! computer: bytes over the wire to each holder for the bytes that are stored, time until all have everything, processor time.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,7 +9,8 @@ use serde_json::Value;
 use shoal_testkit::process::{Usage, usage};
 use shoal_testkit::{AgentOptions, AgentProcess, free_port_base, start_pool, wait_until};
 
-use crate::steps::{cargo, release_binary, step};
+use super::Subject;
+use crate::steps::{cargo, step};
 
 /// How long copying may take.
 const DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -27,18 +27,13 @@ pub(crate) struct Options {
     /// Agents that hold a copy.
     #[arg(long, default_value_t = 2)]
     peers: u16,
-    /// The `shoal` to measure; by default a release build of this tree.
-    #[arg(long)]
-    binary: Option<PathBuf>,
-    /// Folder on the disk to measure; a temporary one by default.
-    #[arg(long)]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let folder = options.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let binary = options.binary.clone().map_or_else(release_binary, Ok)?;
+    let (_temporary, folder) = options.subject.folder()?;
+    let binary = options.subject.binary()?;
     let home = folder.join("home");
     let home_path = home.to_str().context("a folder whose name is text")?;
     let (small, large) = (options.files.to_string(), options.mib.to_string());

@@ -1,11 +1,11 @@
 //! `cargo xtask bench drive`.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use shoal_testkit::process::usage;
 
+use super::Subject;
 use super::load::{self, Taken};
 use super::servers::{self, Server, Shoal};
 use super::table::{Row, print};
@@ -28,17 +28,15 @@ pub(crate) struct Options {
     /// Only Shoal, no other server.
     #[arg(long)]
     alone: bool,
-    /// Folder on the disk to measure; a temporary one by default.
-    #[arg(long)]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let directory = options.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    let (_temporary, directory) = options.subject.folder()?;
     let mut rows = Vec::new();
     {
-        let shoal = Shoal::start(&directory, options.agents)?;
+        let shoal = Shoal::start(options.subject.binary()?, &directory, options.agents)?;
         if options.idle_s > 0 {
             rows.push(idle(&shoal, Duration::from_secs(options.idle_s)));
         }

@@ -9,9 +9,39 @@ mod scrub;
 mod servers;
 mod table;
 
-use anyhow::Result;
+use std::path::PathBuf;
 
-use crate::steps::{cargo, step};
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::steps::{cargo, release_binary, step};
+
+/// Which `shoal` is measured, and on which disk.
+#[derive(clap::Args)]
+pub(crate) struct Subject {
+    /// The `shoal` to measure; by default a release build of this tree.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Folder on the disk to measure; a temporary one by default.
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+impl Subject {
+    fn binary(&self) -> Result<PathBuf> {
+        self.binary.clone().map_or_else(release_binary, Ok)
+    }
+
+    /// The folder, and what removes it when it is dropped if it is a temporary one.
+    fn folder(&self) -> Result<(Option<TempDir>, PathBuf)> {
+        if let Some(directory) = &self.directory {
+            return Ok((None, directory.clone()));
+        }
+        let temporary = tempfile::tempdir()?;
+        let path = temporary.path().to_owned();
+        Ok((Some(temporary), path))
+    }
+}
 
 /// What to measure.
 #[derive(clap::Subcommand)]
@@ -30,7 +60,7 @@ pub(crate) enum Bench {
     Backup {
         /// A folder to work in, which must not exist.
         #[arg(long, default_value = "target/bench-backup")]
-        folder: std::path::PathBuf,
+        folder: PathBuf,
         /// How many small files.
         #[arg(long, default_value_t = 50_000)]
         files: u64,

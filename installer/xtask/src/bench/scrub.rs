@@ -1,6 +1,5 @@
 //! `cargo xtask bench scrub`: what reading all shards again costs, and how much people notice of it.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use shoal_testkit::process::usage;
 
-use super::load;
 use super::servers::{Server, Shoal};
+use super::{Subject, load};
 
 /// Sizes of the loads.
 #[derive(clap::Args)]
@@ -27,21 +26,13 @@ pub(crate) struct Options {
     /// Agents of the pool.
     #[arg(long, default_value_t = 6)]
     agents: usize,
-    /// The `shoal` to measure; by default a release build of this tree.
-    #[arg(long)]
-    binary: Option<PathBuf>,
-    /// Folder on the disk to measure; a temporary one by default.
-    #[arg(long)]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let temporary = tempfile::tempdir()?;
-    let directory = options.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let shoal = match &options.binary {
-        Some(binary) => Shoal::start_binary(binary.clone(), &directory, options.agents)?,
-        None => Shoal::start(&directory, options.agents)?,
-    };
+    let (_temporary, directory) = options.subject.folder()?;
+    let shoal = Shoal::start(options.subject.binary()?, &directory, options.agents)?;
     let target = shoal.target();
     load::put_large(&target, "stored", options.stored_mib << 20, 1)?;
     load::put_large(&target, "read", options.foreground_mib << 20, 2)?;

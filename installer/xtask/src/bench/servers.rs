@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use shoal_testkit::{DemoOptions, DemoPool, free_port_base, process, wait_until};
 
 use super::load::Target;
-use crate::steps::{installed, release_binary};
+use crate::steps::installed;
 
 /// How long a server may take to answer.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -29,12 +29,7 @@ pub(crate) struct Shoal {
 }
 
 impl Shoal {
-    pub(crate) fn start(directory: &Path, agents: usize) -> Result<Self> {
-        Self::start_binary(release_binary()?, directory, agents)
-    }
-
-    /// With a `shoal` that was built before.
-    pub(crate) fn start_binary(binary: PathBuf, directory: &Path, agents: usize) -> Result<Self> {
+    pub(crate) fn start(binary: PathBuf, directory: &Path, agents: usize) -> Result<Self> {
         let pool = DemoPool::start(DemoOptions {
             binary,
             agents,
